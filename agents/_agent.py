@@ -1,0 +1,229 @@
+"""What every agent does around its one job: wait, claim, work, commit or record the failure, beat, stop.
+
+    raise SystemExit(main(research))        the whole of an agent's last line
+
+The function gets a Job. A step's function writes artifacts; a service's returns its reply document.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agents import _config
+from agents._child import ChildFailed
+from agents._job import GiveUp, Job
+from bus import files
+from bus.beat import Beat
+from bus.claim import Claim
+from bus.run import Run, RunError
+from bus.wake import Bell
+
+DONE, FAILED, USAGE, BUSY, WAITING, GAVE_UP = 0, 1, 2, 75, 76, 100  # exit codes, everywhere (DESIGN 9)
+Work = Callable[[Job], Any]
+
+
+class Stopped(BaseException):
+    """SIGTERM or Ctrl-C arrived while a job was running; a BaseException so that no job swallows it."""
+
+
+class Agent:
+    """One process that serves one mailbox of one run."""
+
+    def __init__(self, work: Work, run: Run, mailbox: str, config: _config.Config, loud: bool) -> None:
+        self.work, self.run, self.name, self.config, self.loud = work, run, mailbox, config, loud
+        self.mailbox = run.mailbox(mailbox)
+        self.stopping = threading.Event()
+        self.bell = Bell([self.mailbox.folder / "inbox"])
+        self.job: Job | None = None
+        self._in_job = False
+        self._said: dict[str, Any] = {"say": "", "numbers": {}}
+        self.beat = Beat(self._describe, self._supervisor_gone)
+
+    def _describe(self) -> dict[str, Any]:
+        job = self.job
+        if job is None:
+            return {"claim": None, "age_s": 0.0, "say": "", "numbers": {}, "gpu_s": 0.0}
+        return {"claim": job.id, "age_s": job.facts()["seconds"], "gpu_s": job.gpu_seconds(), **self._said}
+
+    def _supervisor_gone(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)  # the handler runs in the main thread, where the job is
+
+    def _heard(self, said: dict[str, Any]) -> None:
+        self._said = said
+        self.beat.now()
+        if self.loud:
+            click.echo(f"{self.name}: {said['say']}", err=True)
+
+    def _stop(self, *_: object) -> None:
+        self.stopping.set()
+        self.bell.ring()
+        if self._in_job:
+            self._in_job = False  # once: a second signal must not cut the clean-up of the first
+            raise Stopped
+
+    def watch(self) -> int:
+        """Serve until told to stop."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self.mailbox.serve()
+        with self.bell:
+            while not self.stopping.is_set():
+                for claim in self.mailbox.claims():
+                    if self.stopping.is_set():
+                        claim.release()
+                        break
+                    self._attempt(claim)
+                self.bell.wait()
+        return DONE
+
+    def once(self) -> int:
+        """Do one pending request, by hand; the exit code says how it went."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self.run.advance()
+        self.mailbox.serve()
+        listing = self.mailbox.listing()
+        for claim in self.mailbox.claims(listing):
+            return self._attempt(claim)
+        return self._nothing(self.mailbox.listing())
+
+    def _nothing(self, listing: Any) -> int:
+        """Why nothing was claimed, in one line, and its exit code."""
+        if listing.pending:
+            id = listing.pending[0]
+            state = self.mailbox.state(id)
+            code, why = {
+                "running": (BUSY, "another agent holds it"),
+                "held": (BUSY, f"the run is held; remove {self.run.hold}"),
+                "failed": (FAILED, f"its last try failed; see {self.mailbox.work(id)}"),
+            }.get(str(state), (BUSY, "it could not be claimed just now; try again"))
+            return self._tell(code, f"{id}: {why}")
+        if stuck := sorted(listing.dead - listing.replies):
+            return self._tell(GAVE_UP, f"{stuck[0]}: given up; see {self.mailbox.folder / 'dead' / stuck[0]}.json")
+        if self.name in self.run.services:
+            return self._tell(DONE, "nothing is asked")
+        replied, _ = self.run.listings()
+        rounds = range(1, min(self.run.rounds, 1 + len(replied)) + 1)
+        open_rounds = [n for n in rounds if (self.name, n) not in replied]
+        if not open_rounds:
+            return self._tell(DONE, "every round that is wanted has its reply; nothing to do")
+        missing = sorted(f"{step} r{n}" for step, n in self.run.step(self.name).needs(open_rounds[0]) - set(replied))
+        return self._tell(WAITING, f"r{open_rounds[0]} waits for {', '.join(missing) or 'its turn'}")
+
+    def _tell(self, code: int, text: str) -> int:
+        click.echo(f"{self.name}: {text}", err=code != DONE)
+        return code
+
+    def _attempt(self, claim: Claim) -> int:
+        """Work on one claim to its end, whatever that is; returns the exit code that tells it."""
+        try:
+            return self._work(claim)
+        except OSError as error:  # not even the failure could be recorded: a full or failing disk
+            self.mailbox.postpone(claim.id, 30.0)
+            claim.release()
+            return self._tell(FAILED, f"{claim.id}: {error}; nothing was lost, it is tried again")
+        finally:
+            self.job = None
+            self.beat.now()
+
+    def _work(self, claim: Claim) -> int:
+        try:
+            self.job = job = Job(self.run, claim, self.config, self.stopping, self._heard)
+            self._in_job = True
+            answer = self.work(job)
+            self._in_job = False
+            self._commit(job, claim, answer)
+        except Stopped:
+            claim.fail(self._error("stopped", "asked to stop"))
+            return self._tell(128 + signal.SIGTERM, f"{claim.id}: stopped; the same command goes on")
+        except GiveUp as error:
+            claim.give_up(error.kind, str(error))
+            return self._tell(GAVE_UP, f"{claim.id}: given up: {error}")
+        except ChildFailed as error:
+            if error.exit == GAVE_UP:
+                claim.give_up("refused", str(error))
+                return self._tell(GAVE_UP, f"{claim.id}: given up: {error}")
+            facts = {"exit": error.exit, "signal": error.signal, "last_lines": error.last_lines}
+            claim.fail(self._error("death" if error.signal else "child", str(error), **facts))
+            return self._tell(FAILED, f"{claim.id}: {error}")
+        except Exception as error:  # the one place: a job may fail in any way, and every way is recorded
+            kind = "disk" if files.is_full(error) else "error"
+            text = f"{type(error).__name__}: {error}"
+            claim.fail(self._error(kind, text, traceback=traceback.format_exc()))
+            return self._tell(FAILED, f"{claim.id}: {text}")
+        finally:
+            self._in_job = False
+        return DONE
+
+    def _commit(self, job: Job, claim: Claim, answer: Any) -> None:
+        if claim.mailbox.folders:
+            new = claim.commit_folder(job.facts())
+            self.run.advance()
+        else:
+            new = claim.commit_file(answer)
+        if self.loud:
+            self._tell(DONE, f"{claim.id}: {'done' if new else 'was answered already'}")
+
+    def _error(self, kind: str, message: str, **facts: Any) -> dict[str, Any]:
+        job = self.job
+        where = str(job.folder.relative_to(self.run.folder)) if job and job.folder else self.name
+        seconds = job.facts()["seconds"] if job else 0.0
+        return {"kind": kind, "message": message, "where": where, "seconds": seconds, **facts}
+
+
+def find_mailbox(run: Run, agent: str, step: str | None) -> str:
+    """The mailbox that an agent serves in a run: the named step, or the one step or service of that agent."""
+    if step:
+        return step if step in run.services else run.step(step).name
+    found = [one.name for one in run.steps if one.agent == agent or one.name == agent]
+    found += [name for name, entry in run.services.items() if entry.get("agent") == agent]
+    if len(found) == 1:
+        return found[0]
+    served = ", ".join(one.name for one in run.steps)
+    what = "serves no mailbox" if not found else f"serves {', '.join(found)}; name one with --step"
+    raise RunError(f"{agent}: {what} of {run.name}; its steps are {served}")
+
+
+def main(work: Work, agent: str | None = None) -> int:
+    """The command line of an agent; returns its exit code."""
+    name = agent or Path(inspect.getfile(work)).stem
+    about = inspect.getdoc(sys.modules[work.__module__]) or ""
+
+    @click.command(name, help=f"{about.splitlines()[0]}\n\nExample: bin/agent {name} runs/gpu-ops --once")
+    @click.argument("run", type=click.Path(path_type=Path))
+    @click.option("--once/--watch", default=True, help="Do one pending request (the default), or serve until stopped.")
+    @click.option("--step", help="The mailbox, where this agent serves several.")
+    @click.option("--config", type=click.Path(path_type=Path), default=_config.FOLDER, help="The config folder.")
+    def command(run: Path, once: bool, step: str | None, config: Path) -> int:
+        opened = Run(run)
+        served = Agent(work, opened, find_mailbox(opened, name, step), _config.load(config), loud=once)
+        return served.once() if once else served.watch()
+
+    try:
+        return int(command.main(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return USAGE
+    except (RunError, _config.ConfigError) as error:
+        click.echo(f"{name}: {error}", err=True)
+        return USAGE
+
+
+def said(line: str) -> dict[str, Any]:
+    """A line of a try's log.txt, parsed; {} for a torn one."""
+    try:
+        document = json.loads(line)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -1,0 +1,114 @@
+"""Run a child of a job: its output in the try's folder, its progress lines passed on, its end told exactly."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+TAIL_LINES = 40  # of a child's output that an error carries: a traceback and what led to it
+LOOK_S = 0.1  # how often a child's output is looked at for progress
+STOP_GRACE_S = 12.0  # from SIGTERM to SIGKILL; a trainer's checkpoint takes up to 10 s
+MAX_TAIL = 65536  # bytes of output that are read for the tail
+
+
+class ChildFailed(Exception):
+    """A child that did not exit 0: `exit` or `signal` (a name), and its last lines."""
+
+    def __init__(self, name: str, exit: int | None, signal: str | None, last_lines: list[str]) -> None:
+        self.exit, self.signal, self.last_lines = exit, signal, last_lines
+        how = f"was ended by {signal}" if signal else f"ended with exit {exit}"
+        last = next((line.strip() for line in reversed(last_lines) if line.strip()), "it printed nothing")
+        super().__init__(f"{name} {how}: {last}")
+
+
+class Lines:
+    """New whole lines of a growing file that another process writes."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "rb", buffering=0)
+        self._rest = b""
+
+    def new(self) -> list[str]:
+        data = self._rest + (self._file.read() or b"")
+        *lines, self._rest = data.split(b"\n")
+        return [line.decode("utf-8", "replace") for line in lines]
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def run(
+    argv: Sequence[str],
+    output: Path,
+    *,
+    name: str,
+    cwd: Path,
+    env: dict[str, str],
+    pass_fds: Sequence[int],
+    heard: Callable[[dict[str, Any]], None],
+) -> None:
+    """Run `argv` to its end, its stdout and stderr appended to `output`; raises ChildFailed.
+
+    A line of output that is a JSON object with a "say" goes to `heard`. Whatever ends the wait (a stop, an
+    error) first ends the child: SIGTERM, then SIGKILL after the grace.
+    """
+    with open(output, "ab") as sink:
+        sink.write(f"$ {shlex.join(argv)}\n".encode())
+        sink.flush()
+        child = subprocess.Popen(
+            list(argv), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, cwd=cwd, env=env, pass_fds=tuple(pass_fds)
+        )
+    lines = Lines(output)
+    ended = os.pidfd_open(child.pid)
+    try:
+        while not select.select([ended], [], [], LOOK_S)[0]:
+            _pass_on(lines, heard)
+        _pass_on(lines, heard)
+    finally:
+        _end(child)
+        os.close(ended)
+        lines.close()
+    if child.returncode:
+        by = signal.Signals(-child.returncode).name if child.returncode < 0 else None
+        raise ChildFailed(name, None if by else child.returncode, by, tail(output))
+
+
+def _pass_on(lines: Lines, heard: Callable[[dict[str, Any]], None]) -> None:
+    for line in lines.new():
+        if line.startswith("{"):
+            with contextlib.suppress(ValueError):
+                document = json.loads(line)
+                if isinstance(document, dict) and "say" in document:
+                    heard(document)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(STOP_GRACE_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+    child.wait()
+
+
+def tail(path: Path) -> list[str]:
+    """The last lines of a text file, at most TAIL_LINES."""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - MAX_TAIL))
+        return file.read().decode("utf-8", "replace").splitlines()[-TAIL_LINES:]
+
+
+def clock() -> tuple[float, float]:
+    """(wall, CPU) seconds so far; CPU counts this process and its ended children."""
+    times = os.times()
+    return time.monotonic(), times.user + times.system + times.children_user + times.children_system

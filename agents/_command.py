@@ -1,0 +1,44 @@
+"""Serve a step with any executable: `command:` in swarm.yaml.
+
+    bin/agent 45-dedupe runs/gpu-ops --once
+
+The command runs in the run's folder. Its last two arguments are the paths of its request and of its out/ folder. The
+request names, under `reads`, where each input lies, relative to the run. Exit 0: what is in out/ becomes the reply;
+1: failed, tried again; 100: given up. The command itself comes from this machine's config, never from a run.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from agents._agent import main
+from agents._job import GiveUp, Job, artifact_schema
+from bus import files, flow
+from bus.claim import artifacts
+
+
+def command(job: Job) -> None:
+    entry = job.config.flow.get(job.step, {})
+    argv = entry.get("command")
+    if not argv:
+        raise GiveUp(f"{job.step}: its command is not in {job.config.folder / 'swarm.yaml'}; add the step there")
+    request = {**job.request, "reads": inputs(job)}
+    path = job.out.parent / "request.json"
+    path.write_bytes(files.pretty(request))
+    job.spawn([*argv, str(path), str(job.out)], cwd=job.run.folder)
+    for name in artifacts(job.out):
+        artifact_schema(job.flow, name)  # refuses what the step does not say that it writes
+
+
+def inputs(job: Job) -> dict[str, str]:
+    """{name: path relative to the run} of everything that the step reads, each checked and noted."""
+    found = {}
+    for pattern in job.flow.reads:
+        for name in job.glob(pattern) if flow.source(pattern) else [pattern]:
+            if (file := job.path(name)) is not None:
+                found[name] = str(file.relative_to(job.run.folder))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(command, agent="_command"))

@@ -1,0 +1,168 @@
+"""Read modules' documentation in one child process and write it as regular Markdown."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from agents import _docstring
+
+CHILD = Path(__file__).with_name("_pydoc.py")
+SECONDS = 150  # a little more than the child gives itself; a cold import of torch from a slow disk takes 60
+MAX_OUTPUT = 32_000_000  # bytes of the child's answers; all torch modules together print 4 MB
+
+LABELS = {"note": "Note", "warning": "Warning", "see": "See also", "changed": "Changed", "deprecated": "Deprecated"}
+NOTICE_ORDER = list(LABELS)
+
+
+class Unreadable(Exception):
+    """One source cannot be read: one line, `spec: what is wrong; what to do`."""
+
+
+def ask(modules: list[str], errors: list[str] = []) -> dict[str, dict[str, Any]]:  # noqa: B006 (never changed)
+    """Return the child's answer by module name ("" for the error classes).
+
+    One child imports them all, since most share their imports. If it dies, each module is asked alone, so that
+    the one at fault is named. Raises Unreadable.
+    """
+    answers, trouble = run_child(modules, errors)
+    if trouble and len(modules) + bool(errors) > 1:
+        answers = {}
+        for name in modules:
+            answers |= ask([name])
+        return answers | (ask([], errors) if errors else {})
+    wanted = [*modules, *([""] if errors else [])]
+    for name in wanted:
+        spec = f"pydoc:{name}" if name else "catalogue:torch-errors"
+        if name not in answers:
+            raise Unreadable(f"{spec}: {trouble or 'no answer from the reading process'}; import it by hand to see why")
+        if "error" in answers[name]:
+            raise Unreadable(f"{spec}: cannot be imported ({one_line(answers[name]['error'])}); install it or leave it out")
+    return answers
+
+
+def run_child(modules: list[str], errors: list[str]) -> tuple[dict[str, dict[str, Any]], str]:
+    """Run agents/_pydoc.py once; return its answers, and one line of trouble if it did not end well."""
+    asked = json.dumps({"modules": modules, "errors": errors}).encode()
+    with tempfile.TemporaryDirectory() as empty, tempfile.TemporaryFile() as out:
+        command = [sys.executable, "-I", str(CHILD)]
+        try:
+            done = subprocess.run(
+                command, input=asked, stdout=out, stderr=subprocess.DEVNULL, env={}, cwd=empty, timeout=SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            return {}, f"reading it took more than {SECONDS} s"
+        out.seek(0)
+        printed = out.read(MAX_OUTPUT + 1)
+    if len(printed) > MAX_OUTPUT:
+        return {}, f"its documentation is larger than {MAX_OUTPUT} bytes"
+    rows = [json.loads(line) for line in printed.splitlines() if line.endswith(b"}")]
+    answers = {row["name"] if row["ask"] == "module" else "": row for row in rows}
+    return answers, f"the reading process ended with {done.returncode}" if done.returncode else ""
+
+
+def module_markdown(name: str, found: dict[str, Any]) -> str:
+    """Return one module's documentation as Markdown (the format is in agents/_sources.py)."""
+    overview = _docstring.parse(found["doc"])
+    pieces = [f"# {name}", *overview_pieces(overview)]
+    for entry in found["objects"]:
+        pieces += object_pieces(entry, 2)
+    if found["constants"]:
+        rows = [f"- `{key}` = `{value}`" + (f": {prose(note)}" if note else "") for key, value, note in found["constants"]]
+        pieces += [f"## Constants of {name}", "\n".join(rows)]
+    if found["raised"]:
+        rows = [f"- `{error}` in `{where}`: {prose(message)}" for where, error, message in found["raised"]]
+        pieces += [f"## Errors raised in {name}", "\n".join(rows)]
+    return "\n\n".join(pieces) + "\n"
+
+
+def overview_pieces(found: _docstring.Documented) -> list[str]:
+    """Return a module docstring's prose, without labels."""
+    pieces = [found.summary] if found.summary else []
+    pieces += body_pieces(found, "")
+    return pieces + notice_pieces(found)
+
+
+def object_pieces(entry: dict[str, Any], level: int) -> list[str]:
+    """Return the pieces of one documented object and, below it, of its methods."""
+    found = _docstring.parse(entry["doc"])
+    empty = not entry["doc"] and not entry.get("methods") and not entry.get("members")
+    if empty and entry["kind"] == "class":
+        return []  # a bare class, such as a ctypes structure, holds no fact in words
+    pieces = [f"{'#' * level} {entry['title']}", f"Kind: {entry['kind']}"]
+    if entry["signature"] and entry["kind"] != "enum":
+        pieces.append(f"Signature: `{entry['signature'].replace('`', '')}`")
+    if entry.get("bases"):
+        pieces.append("Bases: " + ", ".join(f"`{base}`" for base in entry["bases"]) + ".")
+    if found.summary:
+        pieces.append(f"Summary: {found.summary}")
+    pieces += body_pieces(found, "Details: ")
+    if entry.get("members"):
+        pieces += ["Members:", "\n".join(f"- `{key}`" + (f" = `{v}`" if v else "") for key, v in entry["members"])]
+    pieces += field_pieces(found, entry["defaults"]) + notice_pieces(found)
+    for code in [code for code in found.examples if code]:
+        pieces += ["Example:", f"```python\n{code}\n```"]
+    for method in entry.get("methods", ()):
+        pieces += object_pieces(method, level + 1)
+    return pieces
+
+
+def body_pieces(found: _docstring.Documented, label: str) -> list[str]:
+    """Return paragraphs, each with its label, and the bullets between them as one list each."""
+    pieces: list[str] = []
+    items: list[str] = []
+    for kind, text in [*found.body, ("end", "")]:
+        if kind == "item":
+            items.append("- " + (_docstring.BULLET.sub(r"\1", text) if _docstring.BULLET.match(text) else text))
+            continue
+        if items:
+            pieces.append("\n".join(items))
+            items = []
+        if kind == "details":
+            pieces.append(label + text if label else text)
+    return pieces
+
+
+def field_pieces(found: _docstring.Documented, defaults: dict[str, str]) -> list[str]:
+    """Return what a docstring says of parameters, results and exceptions."""
+    pieces = []
+    rows = [parameter_row(name, noted, text, defaults) for name, noted, text in found.parameters if text or noted]
+    if rows:
+        pieces += ["Parameters:", "\n".join(rows)]
+    if found.returns:
+        pieces.append(f"Returns: {found.returns}")
+    if found.yields:
+        pieces.append(f"Yields: {found.yields}")
+    if found.raises:
+        pieces += ["Raises:", "\n".join(f"- `{name}`: {text}" for name, text in found.raises)]
+    return pieces
+
+
+def parameter_row(name: str, noted: str, text: str, defaults: dict[str, str]) -> str:
+    """Return one parameter as a bullet."""
+    default = defaults.get(name.lstrip("*"))
+    if default:
+        noted = re.sub(r",?\s*(?:and )?defaults?(?: to|=|:)? .*$", "", noted)
+    brackets = "; ".join(part for part in (noted, f"default `{default}`" if default else "") if part)
+    return f"- `{name}`" + (f" ({brackets})" if brackets else "") + (f": {text}" if text else "")
+
+
+def notice_pieces(found: _docstring.Documented) -> list[str]:
+    """Return notes, warnings and what changed, in one fixed order of kinds."""
+    ordered = sorted(found.notices, key=lambda notice: NOTICE_ORDER.index(notice[0]))
+    return [f"{LABELS[kind]}: {text}" for kind, text in ordered]
+
+
+def prose(text: str) -> str:
+    """Return a comment or an error message as one clean line."""
+    return one_line(_docstring.clean(text))
+
+
+def one_line(text: str) -> str:
+    """Return a text with its whitespace folded."""
+    return re.sub(r"\s+", " ", text).strip()

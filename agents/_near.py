@@ -1,0 +1,127 @@
+"""Compare texts: the same words, nearly the same text, the same eight words in a row, the same wording.
+
+Words are runs of letters, digits and underscores, case folded; so `torch.cuda` is two words and `empty_cache` is one.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from math import floor
+
+Words = tuple[str, ...]
+
+GRAM = 8  # words; the run that DESIGN 10 compares exam and training by
+NEAR = 0.8  # Jaccard of letter trigrams: "Return the size" and "Returns the size" are above it, another noun is below
+NEAR_LETTERS = 12  # shorter texts are compared for equality: a letter more or less makes another name
+
+_WORD = re.compile(r"\w+")
+_QUOTED = re.compile(r"`[^`]+`|\"[^\"]+\"")
+_PIECE = re.compile(r"\w+(?:[.:/-]+\w+)*")
+_BLANKS = re.compile(r"(?:_ )+_(?= |$)")
+
+
+def words(text: str) -> Words:
+    """Case-folded words of a text; () for one of symbols alone."""
+    return tuple(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+
+
+def grams(text: Words, length: int = GRAM) -> set[Words]:
+    """Every run of `length` words; none for a shorter text."""
+    return {text[i : i + length] for i in range(len(text) - length + 1)}
+
+
+def letters(text: Words) -> frozenset[str]:
+    """Letter trigrams of the words joined by blanks."""
+    line = " ".join(text)
+    return frozenset(line[i : i + 3] for i in range(len(line) - 2))
+
+
+def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
+    """Shared over all members, 0..1; two empty sets are 1."""
+    return len(first & second) / len(first | second) if first or second else 1.0
+
+
+def similar(first: Words, second: Words) -> bool:
+    """True for equal texts, and for long enough ones that are nearly equal."""
+    if first == second:
+        return True
+    if min(len(" ".join(first)), len(" ".join(second))) < NEAR_LETTERS:
+        return False
+    return jaccard(letters(first), letters(second)) >= NEAR
+
+
+def names(question: str) -> frozenset[str]:
+    """The objects that a question names: what is quoted, and words shaped like identifiers, case kept."""
+    quoted = {found.strip('`"') for found in _QUOTED.findall(question)}
+    pieces = _PIECE.findall(_QUOTED.sub(" _ ", question))
+    return frozenset(quoted | {piece for i, piece in enumerate(pieces) if is_name(piece, first=i == 0)})
+
+
+def is_name(piece: str, *, first: bool) -> bool:
+    """True for a word with a digit, an inner dot, underscore or capital, or a capital not at the question's start."""
+    inner = any(c.isupper() or c.isdigit() or c in "._:" for c in piece[1:])
+    return piece != "_" and (inner or piece[0].isdigit() or piece[0] == "_" or (piece[0].isupper() and not first))
+
+
+def wording(question: str) -> str:
+    """The question with its names blanked: what a template is when its slots are taken away."""
+    pieces = _PIECE.findall(_QUOTED.sub(" _ ", question))
+    blanked = ("_" if is_name(piece, first=i == 0) else piece.casefold() for i, piece in enumerate(pieces))
+    return _BLANKS.sub("_", " ".join(blanked))
+
+
+class Near:
+    """Find, among kept texts, those that are nearly equal to one: exactly, without comparing all pairs.
+
+    Two sets of Jaccard >= t share one of any floor((1 - t) * n) + 1 members of either (prefix filtering: Chaudhuri,
+    Ganti and Kaushik, 2006), so only the texts that hold one of the rarest few trigrams are compared.
+    """
+
+    def __init__(self, texts: Iterable[Words]) -> None:
+        self.texts = sorted(set(texts))
+        self.sets = [letters(text) for text in self.texts]
+        self.holders: dict[str, list[int]] = defaultdict(list)
+        for number, members in enumerate(self.sets):
+            for member in sorted(members):
+                self.holders[member].append(number)
+        self.equal = {text: number for number, text in enumerate(self.texts)}
+
+    def find(self, text: Words) -> list[Words]:
+        """The kept texts that `similar` accepts, in order."""
+        found = {self.equal[text]} if text in self.equal else set()
+        if len(" ".join(text)) >= NEAR_LETTERS:
+            own = letters(text)
+            rare = sorted(own, key=lambda member: (len(self.holders.get(member, ())), member))
+            asked = rare[: floor((1 - NEAR) * len(own) + 1e-9) + 1]
+            for number in {number for member in asked for number in self.holders.get(member, ())}:
+                if similar(text, self.texts[number]):
+                    found.add(number)
+        return [self.texts[number] for number in sorted(found)]
+
+
+class Phrases:
+    """Find which kept phrases stand in a text, word by word; each is looked for at its longest, likely rarest word."""
+
+    def __init__(self, phrases: Iterable[Words]) -> None:
+        self.anchored: dict[str, list[tuple[int, Words]]] = defaultdict(list)
+        for phrase in sorted({phrase for phrase in phrases if phrase}):
+            place = max(range(len(phrase)), key=lambda i: (len(phrase[i]), -i))
+            self.anchored[phrase[place]].append((place, phrase))
+
+    def find(self, text: Sequence[str]) -> set[Words]:
+        """The kept phrases that stand in `text`."""
+        whole = tuple(text)
+        found = set()
+        for i, word in enumerate(whole):
+            for place, phrase in self.anchored.get(word, ()):
+                if i >= place and whole[i - place : i - place + len(phrase)] == phrase:
+                    found.add(phrase)
+        return found
+
+
+def tally(values: Iterable[str]) -> dict[str, int]:
+    """How often each value comes, in alphabetical order."""
+    return dict(sorted(Counter(values).items()))

@@ -1,0 +1,53 @@
+"""A program's side of the pipe to its supervisor: beats go out by it, and its closing says that the supervisor is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from bus.supervise import BEAT_FD
+
+BEAT_S = 1.0
+
+
+class Beat:
+    """Writes `describe()` once a second and on `now()`; calls `gone()` at once when the supervisor has died.
+
+    Where no supervisor started this program (run by hand) it does nothing.
+    """
+
+    def __init__(self, describe: Callable[[], dict[str, Any]], gone: Callable[[], None]) -> None:
+        self.describe, self.gone = describe, gone
+        text = os.environ.get(BEAT_FD, "")
+        self.descriptor = int(text) if text.isdecimal() else -1
+        self._poke_r, self._poke_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        if self.descriptor >= 0:
+            os.set_inheritable(self.descriptor, False)
+            threading.Thread(target=self._run, name="beat", daemon=True).start()
+
+    def now(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._poke_w, b".")
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self.descriptor, 0)  # POLLERR alone: the reading end is closed
+        poll.register(self._poke_r, select.POLLIN)
+        while True:
+            try:
+                os.write(self.descriptor, json.dumps(self.describe()).encode() + b"\n")
+            except BlockingIOError:
+                pass  # the supervisor is slow; the next beat tells more
+            except OSError:
+                break
+            ready = dict(poll.poll(BEAT_S * 1000))
+            if self.descriptor in ready:
+                break
+            if self._poke_r in ready:
+                os.read(self._poke_r, 4096)
+        self.gone()

@@ -1,0 +1,177 @@
+"""A claim: the kernel lock that a working agent holds on a request, and how the work ends.
+
+Exactly one of `commit_folder`, `commit_file`, `fail`, `give_up` and `release` ends it. The lock falls by closing the
+descriptor, never by unlocking, so that a child which was given it on purpose goes on holding it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bus import files, schema, tries
+
+if TYPE_CHECKING:
+    from bus.mailbox import Mailbox
+
+_open: weakref.WeakSet[Claim] = weakref.WeakSet()
+
+
+def _close_in_child() -> None:
+    for claim in list(_open):
+        claim.close()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
+
+
+class Claim:
+    """One claimed request: `id`, its document `request`, and `request_sha256` of its bytes."""
+
+    def __init__(self, mailbox: Mailbox, id: str, descriptor: int, request: dict[str, Any], sha256: str) -> None:
+        self.mailbox, self.id, self.request, self.request_sha256 = mailbox, id, request, sha256
+        self.descriptor = descriptor
+        self.folder: Path | None = None  # work/ID/try-N, once it has begun
+        _open.add(self)
+
+    @property
+    def work(self) -> Path:
+        return self.mailbox.work(self.id)
+
+    def begin(self) -> Path:
+        """Begin a try: returns work/ID/try-N, with out/ in it and kept/ beside it."""
+        self.folder = tries.begin(self.work)
+        (self.folder / "out").mkdir()
+        (self.work / "kept").mkdir(exist_ok=True)
+        return self.folder
+
+    def commit_folder(self, facts: dict[str, Any]) -> bool:
+        """Publish try-N/out as the reply of a step; False if a reply was there already (it never changes).
+
+        `facts` are the reply's own fields (what was read, seconds, dollars); id, request, hashes of every
+        artifact and the failed tries are added here. Every child of the try must have ended.
+        """
+        assert self.folder is not None, "begin() comes first"
+        out = self.folder / "out"
+        reply = {
+            "schema": "reply.v1",
+            "id": self.id,
+            "step": self.mailbox.name,
+            "request_sha256": self.request_sha256,
+            "request": self.request,
+            "artifacts": artifacts(out),
+            **facts,
+            "tries": [one.summary() for one in tries.all_tries(self.work) if one.number != self.number],
+        }
+        schema.check(reply, "reply.v1")
+        (out / "reply.json").write_bytes(files.pretty(reply))
+        if self.mailbox.durable:
+            files.sync_tree(out)
+        if self.mailbox.answered(self.id):
+            return self.clean()
+        try:
+            os.rename(out, self.id, dst_dir_fd=self.mailbox.outbox_fd)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+            if self.mailbox.answered(self.id):
+                return self.clean()
+            where = f"{self.mailbox.name}/outbox/{self.id}"
+            raise FileExistsError(errno.EEXIST, f"{where}: is there but is no reply; move it away") from None
+        self._committed()
+        return True
+
+    def commit_file(self, reply: dict[str, Any]) -> bool:
+        """Publish the reply of a service; False if a reply was there already."""
+        reply = {**reply, "request_sha256": self.request_sha256}
+        if self.mailbox.reply_schema:
+            schema.check(reply, self.mailbox.reply_schema)
+        try:
+            files.publish(self.mailbox.outbox_fd, f"{self.id}.json", files.canonical(reply), self.mailbox.durable)
+        except FileExistsError:
+            return self.clean()
+        self.clean()
+        return True
+
+    def _committed(self) -> None:
+        if self.mailbox.durable:
+            os.fsync(self.mailbox.outbox_fd)
+            files.fsync_folder(self.folder or self.work)
+        self.clean()
+
+    @property
+    def number(self) -> int:
+        return int(self.folder.name.partition("-")[2]) if self.folder else 0
+
+    def fail(self, error: dict[str, Any]) -> None:
+        """Record a failed try (`error`: kind, message, where and what else error.v1 takes) and put the next one off."""
+        if self.mailbox.answered(self.id):
+            self.clean()
+            return
+        wait = tries.wait_s(self.mailbox.history(self.id), error["kind"])
+        self.mailbox.postpone(self.id, wait)
+        document = schema.check({"schema": "error.v1", **error, "wait_s": wait}, "error.v1")
+        try:
+            folder = self.folder or tries.begin(self.work)
+            files.publish_path(folder / "crash.json", files.pretty(document), self.mailbox.durable)
+        except OSError as problem:
+            self._unrecorded(problem)
+            raise
+        why = tries.exhausted(self.mailbox.history(self.id), tries.kept(self.work), self.mailbox.tries)
+        if why:
+            self.give_up("tries", why)
+        else:
+            self.release()
+
+    def _unrecorded(self, problem: OSError) -> None:
+        """No room to say how a try failed: it goes altogether, so that nobody counts it as a death."""
+        if self.folder and files.is_full(problem):
+            files.remove_tree(self.folder)
+        self.release()
+
+    def give_up(self, kind: str, message: str) -> None:
+        """End the request for good: dead/ID.json, unless a reply is there. The request stays."""
+        if self.mailbox.answered(self.id):
+            self.clean()
+            return
+        self.mailbox.bury(self.id, kind, message, files.canonical(self.request))
+        self.release()
+
+    def clean(self) -> bool:
+        """After a reply: the request goes, then the work folder, then the lock. Returns False, for the late."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{self.id}.json", dir_fd=self.mailbox.inbox_fd)
+        if os.path.lexists(self.work):
+            files.remove_tree(self.work)
+        self.release()
+        return False
+
+    def release(self) -> None:
+        """Give the request back as it is; the next claimant goes on with what was kept."""
+        self.mailbox.mark("")
+        self.close()
+
+    def close(self) -> None:
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def artifacts(out: Path) -> dict[str, dict[str, Any]]:
+    """{relative name: {sha256, bytes}} of every file below `out`, sorted; raises BadFile on a link or a device."""
+    found = {}
+    for parent, folders, names in os.walk(out):
+        folders.sort()
+        for folder in folders:
+            if os.path.islink(os.path.join(parent, folder)):
+                raise files.BadFile(f"{folder}: a link to a folder cannot be part of a reply")
+        for name in names:
+            path = os.path.join(parent, name)
+            relative = os.path.relpath(path, out)
+            if relative != "reply.json":
+                found[relative] = {"sha256": files.sha256_file(path), "bytes": os.path.getsize(path)}
+    return dict(sorted(found.items()))

@@ -1,0 +1,133 @@
+"""What is due: pure functions of a flow and of what has been replied.
+
+A flow is a list of steps; a step reads names such as `20-collect/sources.jsonl`, `goal.md`, or
+`before/80-improve/next.json` (of the last round). A step's request for a round is due once every step that it reads
+has replied for that round (for `before/`, for the round before; round 1 has none before it).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+BEFORE = "before/"
+STEP = re.compile(r"[0-9]{2,3}-[a-z][a-z0-9-]{0,40}")
+DEFAULT_TRIES = 3
+DEFAULT_MINUTES = 60.0  # a claim older than this is hung
+
+
+class BadFlow(Exception):
+    """A flow that cannot run: an unknown step is read, or steps wait for each other."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a flow. `reads` are names, `writes` maps artifact patterns to schema names ("text", "files")."""
+
+    name: str
+    agent: str = ""
+    command: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    writes: Mapping[str, str] = field(default_factory=dict)
+    tries: int = DEFAULT_TRIES
+    minutes: float = DEFAULT_MINUTES
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def needs(self, round: int) -> set[tuple[str, int]]:
+        """The (step, round) pairs whose replies this step reads in a round."""
+        found = {(source(name), round - 1 if name.startswith(BEFORE) else round) for name in self.reads}
+        return {(step, n) for step, n in found if step and n >= 1}
+
+
+def source(name: str) -> str:
+    """The step that a read name comes from; "" for files of the run itself, such as goal.md."""
+    first, slash, _ = name.removeprefix(BEFORE).partition("/")
+    return first if slash and STEP.fullmatch(first) else ""
+
+
+def steps(flow: Mapping[str, Mapping[str, Any]]) -> list[Step]:
+    """The steps of a flow document, in order of their names; raises BadFlow."""
+    known = [
+        Step(
+            name=name,
+            agent=entry.get("agent", ""),
+            command=tuple(entry.get("command", ())),
+            reads=tuple(entry.get("reads", ())),
+            writes=dict(entry.get("writes", {})),
+            tries=int(entry.get("tries", DEFAULT_TRIES)),
+            minutes=float(entry.get("minutes", DEFAULT_MINUTES)),
+            settings=dict(entry.get("settings", {})),
+        )
+        for name, entry in sorted(flow.items())
+    ]
+    _check(known)
+    return known
+
+
+def _check(known: list[Step]) -> None:
+    names = {step.name for step in known}
+    for step in known:
+        if not STEP.fullmatch(step.name):
+            raise BadFlow(f"flow: {step.name!r}: a step's name is digits, a dash and a word, like 45-dedupe")
+        for name in step.reads:
+            if source(name) and source(name) not in names:
+                raise BadFlow(f"flow: {step.name}: reads {name}, but there is no step {source(name)}")
+    done: set[str] = set()
+    while len(done) < len(known):
+        ready = {step.name for step in known if {name for name, n in step.needs(1)} <= done} - done
+        if not ready:
+            raise BadFlow(f"flow: steps wait for each other: {', '.join(sorted(names - done))}")
+        done |= ready
+
+
+def request(step: Step, round: int) -> dict[str, Any]:
+    """The one request of a step for a round; derived from nothing else, so that asking twice is asking once."""
+    return {"schema": "request.v1", "id": f"r{round}", "step": step.name, "round": round}
+
+
+def due(
+    known: Iterable[Step], replied: set[tuple[str, int]], asked: set[tuple[str, int]], rounds: int
+) -> list[tuple[Step, int]]:
+    """The requests to put: those not asked or replied yet whose needs are replied, for rounds 1 to `rounds`.
+
+    A step's round n also waits for its own round n-1: no step overtakes itself.
+    """
+    found = []
+    for round in range(1, rounds + 1):
+        for step in known:
+            key = (step.name, round)
+            needs = step.needs(round) | ({(step.name, round - 1)} if round > 1 else set())
+            if key not in replied and key not in asked and needs <= replied:
+                found.append((step, round))
+    return found
+
+
+def stale(replies: Mapping[tuple[str, int], Mapping[str, Any]], own: Mapping[str, str]) -> list[tuple[str, int]]:
+    """The replies that read what is no longer so: an input replied with other bytes since, or is the run's own and changed.
+
+    `replies` maps (step, round) to reply documents, `own` maps names of the run's own files to their sha256.
+    An input that has no reply just now judges nothing.
+    """
+    found = []
+    for key, reply in sorted(replies.items()):
+        for name, sha256 in reply["read"].items():
+            now = _now(name, key[1], replies, own)
+            if now is not None and now != sha256:
+                found.append(key)
+                break
+    return found
+
+
+def _now(
+    name: str, round: int, replies: Mapping[tuple[str, int], Mapping[str, Any]], own: Mapping[str, str]
+) -> str | None:
+    """The present sha256 of a read name; "" if its step replied without it, None if that cannot be told."""
+    if not (step := source(name)):
+        return own.get(name)
+    reply = replies.get((step, round - 1 if name.startswith(BEFORE) else round))
+    if reply is None:
+        return None
+    artifact = reply["artifacts"].get(name.removeprefix(BEFORE).partition("/")[2])
+    return artifact["sha256"] if artifact else ""

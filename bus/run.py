@@ -1,0 +1,216 @@
+"""One run folder: its goal, its flow, its mailboxes, and putting what is due.
+
+Everything is relative to the run; nothing in it names a host, a process or an absolute path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bus import files, flow, schema
+from bus.mailbox import Mailbox, check_id
+
+MEMORY = "memory"  # a reserved name in the runs folder: what every run may know
+FOREVER = 10**9  # rounds: "forever"
+_STAGING = ".new-"
+
+
+class RunError(Exception):
+    """A run that cannot be made or opened; one line: where, what, what to do."""
+
+
+@dataclass
+class Progress:
+    """What a look at a run found and did: `put` requests, `stale` replies that were set aside."""
+
+    put: list[tuple[str, str]] = field(default_factory=list)
+    stale: list[tuple[str, str]] = field(default_factory=list)
+
+
+class Run:
+    """A run on disk. Opening reads run.json; mailboxes are opened on first use and kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder).absolute()
+        self.name = self.folder.name
+        try:
+            self.document = schema.check(files.read_json(self.folder / "run.json"), "run.v1")
+        except FileNotFoundError:
+            raise RunError(f"{folder}: is no run (it has no run.json); see 'ls runs'") from None
+        except (files.BadFile, schema.Invalid) as error:
+            raise RunError(f"{folder}: run.json is damaged: {error}; restore it from a copy") from None
+        self.steps = flow.steps(self.document["flow"])
+        self._mailboxes: dict[str, Mailbox] = {}
+        self._replies: dict[tuple[str, str, int], dict[str, Any]] = {}
+
+    @classmethod
+    def create(
+        cls, folder: Path, goal: str, seed: int, the_flow: Mapping[str, Any], services: Mapping[str, Any], rounds: str
+    ) -> Run:
+        """Make a run whole or not at all; FileExistsError if the name is taken."""
+        check_id(folder.name)
+        known = flow.steps(the_flow)
+        document = {
+            "schema": "run.v1",
+            "name": folder.name,
+            "seed": seed,
+            "goal_sha256": files.sha256(goal.encode()),
+            "flow": dict(the_flow),
+            "services": dict(services),
+        }
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = folder.parent / f"{_STAGING}{folder.name}-{os.urandom(4).hex()}"
+        try:
+            staging.mkdir()
+            for name in [step.name for step in known] + list(services):
+                Mailbox(staging / name).close()
+            (staging / "supervisor").mkdir()
+            files.publish_path(staging / "goal.md", goal.encode())
+            files.publish_path(staging / "ROUNDS", f"{rounds}\n".encode())
+            files.publish_path(staging / "run.json", files.pretty(schema.check(document, "run.v1")))
+            files.sync_tree(staging)
+            os.rename(staging, folder)
+            files.fsync_folder(folder.parent)
+        finally:
+            files.remove_tree(staging)
+        return cls(folder)
+
+    def close(self) -> None:
+        for mailbox in self._mailboxes.values():
+            mailbox.close()
+        self._mailboxes.clear()
+
+    @property
+    def seed(self) -> int:
+        return int(self.document["seed"])
+
+    @property
+    def services(self) -> Mapping[str, Any]:
+        return self.document["services"]
+
+    @property
+    def hold(self) -> Path:
+        return self.folder / "HOLD"
+
+    @property
+    def rounds(self) -> int:
+        """The rounds wanted, from the file ROUNDS (a number or `forever`); 1 where it cannot be read."""
+        try:
+            text = files.read_bytes(self.folder / "ROUNDS", 64).decode("ascii", "replace").strip()
+        except (FileNotFoundError, files.BadFile):
+            return 1
+        return FOREVER if text == "forever" else int(text) if text.isdecimal() and text != "0" else 1
+
+    def want_rounds(self, rounds: int | str) -> None:
+        files.replace(self.folder / "ROUNDS", f"{rounds}\n".encode(), durable=True)
+
+    def step(self, name: str) -> flow.Step:
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise RunError(f"{self.name}: there is no step {name}; it has {', '.join(s.name for s in self.steps)}")
+
+    def mailbox(self, name: str) -> Mailbox:
+        """The mailbox of a step or of a service, opened once."""
+        if name not in self._mailboxes:
+            if name in self.services:
+                entry = self.services[name]
+                self._mailboxes[name] = Mailbox(
+                    self.folder / name,
+                    folders=False,
+                    request=entry.get("request"),
+                    reply=entry.get("reply"),
+                    tries=int(entry.get("tries", flow.DEFAULT_TRIES)),
+                    hold=self.hold,
+                )
+            else:
+                step = self.step(name)
+                self._mailboxes[name] = Mailbox(self.folder / name, tries=step.tries, hold=self.hold)
+        return self._mailboxes[name]
+
+    def reply(self, step: str, round: int) -> dict[str, Any] | None:
+        """A step's reply document, kept after the first reading: a reply never changes, only its folder can be another."""
+        try:
+            inode = os.stat(self.folder / step / "outbox" / f"r{round}", follow_symlinks=False).st_ino
+        except FileNotFoundError:
+            return None
+        key = (step, f"r{round}", inode)
+        if key not in self._replies:
+            reply = self.mailbox(step).reply(f"r{round}")
+            if reply is None:
+                return None
+            self._replies[key] = reply
+        return self._replies[key]
+
+    def listings(self) -> tuple[dict[tuple[str, int], dict[str, Any]], set[tuple[str, int]]]:
+        """({(step, round): reply}, {(step, round) asked}) over all steps; every inbox is read before any outbox."""
+        asked, replied = set(), {}
+        looks = {step.name: self.mailbox(step.name).listing() for step in self.steps}
+        for name, look in looks.items():
+            asked |= {(name, n) for id in look.requests | look.dead if (n := round_of(id))}
+        for name, look in looks.items():
+            for n in sorted(n for id in look.replies if (n := round_of(id))):
+                if (reply := self.reply(name, n)) is not None:
+                    replied[(name, n)] = reply
+        return replied, asked
+
+    def advance(self) -> Progress:
+        """Set aside stale replies and put every request that is due. Looking twice adds nothing."""
+        progress = Progress()
+        if self.hold.exists():
+            return progress
+        replied, asked = self.listings()
+        own = {"goal.md": files.sha256_file(self.folder / "goal.md")}
+        for name, n in flow.stale(replied, own):
+            if self.set_aside(name, f"r{n}"):
+                progress.stale.append((name, f"r{n}"))
+            replied.pop((name, n))
+        last = min(self.rounds, 1 + max((n for _, n in replied), default=0))
+        for step, n in flow.due(self.steps, set(replied), asked, last):
+            if self.mailbox(step.name).put(f"r{n}", flow.request(step, n)):
+                progress.put.append((step.name, f"r{n}"))
+        return progress
+
+    def set_aside(self, step: str, id: str) -> bool:
+        """Move a reply out of the way, to STEP/stale/ID-K; False if another did so first."""
+        folder = self.folder / step / "stale"
+        folder.mkdir(exist_ok=True)
+        count = 1
+        while (target := folder / f"{id}-{count}").exists():
+            count += 1
+        try:
+            os.rename(self.folder / step / "outbox" / id, target)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def sweep(self) -> None:
+        """Remove drafts that killed writers left; only when a run starts."""
+        for name in [step.name for step in self.steps] + list(self.services):
+            for part in ("inbox", "outbox", "dead"):
+                files.sweep(self.folder / name / part)
+
+    def done(self) -> bool:
+        """True if every step has replied for every round that is wanted."""
+        if self.rounds >= FOREVER:
+            return False
+        replied, _ = self.listings()
+        return all((step.name, n) in replied for step in self.steps for n in range(1, self.rounds + 1))
+
+
+def round_of(id: str) -> int | None:
+    """The round of an ID such as r12, or None for other IDs."""
+    return int(id[1:]) if id[:1] == "r" and id[1:].isdecimal() and id[1] != "0" else None
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes free on the disk of a folder."""
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(folder).free
+    return 0

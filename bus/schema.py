@@ -1,0 +1,45 @@
+"""Load a schema by name, say what is wrong and where.
+
+A schema is `schemas/NAME.vN.json`; a document's first key `"schema"` names it. One validator per schema is
+built and kept: building costs milliseconds, checking a message a few microseconds.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+
+FOLDER = Path(__file__).resolve().parent.parent / "schemas"
+_NAME = re.compile(r"[a-z][a-z0-9_-]*\.v[0-9]+")
+MAX_SHOWN = 120  # characters of the offending value that an error line shows
+
+
+class Invalid(Exception):
+    """A document that breaks its schema; the text says which, where and what."""
+
+
+@functools.cache
+def _validator(name: str) -> Any:
+    if not _NAME.fullmatch(name):
+        raise Invalid(f"{name!r}: not a schema's name; they look like topics.v1")
+    try:
+        text = (FOLDER / f"{name}.json").read_text("utf-8")
+    except FileNotFoundError:
+        raise Invalid(f"schema {name}: there is no schemas/{name}.json") from None
+    return jsonschema_rs.validator_for(json.loads(text))
+
+
+def check(document: Any, name: str) -> Any:
+    """Return `document` if it follows the schema `name`; raises Invalid with the place and the rule."""
+    validator = _validator(name)
+    if validator.is_valid(document):
+        return document
+    error = next(iter(validator.iter_errors(document)))
+    where = "/".join(str(part) for part in error.instance_path) or "the document"
+    what = str(error.message)
+    raise Invalid(f"{name}: {where}: {what if len(what) <= MAX_SHOWN else what[:MAX_SHOWN] + '…'}")

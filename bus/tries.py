@@ -1,0 +1,129 @@
+"""The tries at one request: numbered folders, what they left, and when it is enough.
+
+    work/ID/try-1/before.json   what kept/ held when it began      work/ID/kept/   parts that the next try goes on with
+    work/ID/try-1/crash.json    how it failed; none: it was killed
+    work/ID/retried-after-3.json   a dead letter that a person brought back: tries up to 3 no longer count
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bus import files
+
+RETRIED = "retried-after-"
+_TRY = re.compile(r"try-([0-9]{1,6})")
+_MARK = re.compile(RETRIED + r"([0-9]{1,6})\.json")
+DEATHS = 5  # deaths by signal in a row that kept nothing new: a request that kills its agent, not a busy machine
+FREE = frozenset({"disk", "stopped", "repaired"})  # failures that do not count: it waits, it was asked to, it was mended
+MAX_WAIT_S = 60.0  # between two tries; the first waits 1 s, then double
+DISK_WAIT_S = 30.0  # a full disk is looked at again twice a minute
+
+
+@dataclass(frozen=True)
+class Try:
+    number: int
+    crash: dict[str, Any] | None  # error.v1, or None for a death by signal
+    before: frozenset[str]  # the names that kept/ held when it began
+
+    @property
+    def died(self) -> bool:
+        return self.crash is None or self.crash.get("kind") == "death"
+
+    @property
+    def failed(self) -> bool:
+        return not self.died and self.crash is not None and self.crash.get("kind") not in FREE
+
+    @property
+    def waits(self) -> bool:
+        return self.crash is not None and self.crash.get("kind") == "disk"
+
+    def summary(self) -> dict[str, Any]:
+        crash = self.crash or {"kind": "death", "message": "ended by a signal"}
+        return {"n": self.number, "kind": crash["kind"], "message": crash["message"], "seconds": crash.get("seconds")}
+
+
+def all_tries(work: Path) -> list[Try]:
+    """Every try at a request, in order; also those before a dead letter was brought back."""
+    try:
+        numbers = sorted(int(m[1]) for m in map(_TRY.fullmatch, os.listdir(work)) if m)
+    except FileNotFoundError:
+        return []
+    return [Try(n, _document(work / f"try-{n}" / "crash.json"), _before(work / f"try-{n}")) for n in numbers]
+
+
+def history(work: Path) -> list[Try]:
+    """The tries that count: those since the last dead letter was brought back."""
+    try:
+        names = os.listdir(work)
+    except FileNotFoundError:
+        return []
+    since = max((int(m[1]) for m in map(_MARK.fullmatch, names) if m), default=0)
+    return [one for one in all_tries(work) if one.number > since]
+
+
+def _document(path: Path) -> dict[str, Any] | None:
+    try:
+        document = files.read_json(path)
+    except (FileNotFoundError, files.BadFile):
+        return None  # a torn crash.json is a death while it was written
+    return document if isinstance(document, dict) and {"kind", "message"} <= document.keys() else None
+
+
+def _before(folder: Path) -> frozenset[str]:
+    try:
+        return frozenset(files.read_json(folder / "before.json"))
+    except (FileNotFoundError, files.BadFile, TypeError):
+        return frozenset()
+
+
+def kept(work: Path) -> frozenset[str]:
+    """The names of what was kept, folders included; drafts are not kept yet."""
+    root = work / "kept"
+    found = set()
+    for parent, folders, names in os.walk(root):
+        found.update(os.path.relpath(os.path.join(parent, one), root) for one in folders + names if one[0] != ".")
+    return frozenset(found)
+
+
+def begin(work: Path) -> Path:
+    """Make the folder of a new try and note what was kept before it; returns the folder."""
+    work.mkdir(parents=True, exist_ok=True)
+    number = max((one.number for one in all_tries(work)), default=0) + 1
+    folder = work / f"try-{number}"
+    folder.mkdir()
+    files.publish_path(folder / "before.json", files.canonical(sorted(kept(work))), durable=False)
+    return folder
+
+
+def exhausted(history: list[Try], kept_now: frozenset[str], limit: int) -> str | None:
+    """Why no further try is due, in words, or None: `limit` failures, or five deaths in a row that kept nothing new."""
+    if not history:
+        return None
+    failures = [one for one in history if one.failed]
+    if len(failures) >= limit:
+        last = failures[-1].crash or {}
+        return f"{len(failures)} tries failed; the last: {last.get('message', '')}"
+    after = [one.before for one in history[1:]] + [kept_now]
+    deaths = 0
+    for one, then in reversed(list(zip(history, after, strict=True))):
+        if one.died and not then - one.before:
+            deaths += 1
+        elif one.crash is None or one.crash.get("kind") not in FREE:
+            break
+    if deaths >= DEATHS:
+        return f"its agent died {deaths} times in a row while working on it, and kept nothing new"
+    return None
+
+
+def wait_s(history: list[Try], kind: str) -> float:
+    """Seconds until the next try."""
+    if kind == "disk":
+        return DISK_WAIT_S
+    if kind in FREE:
+        return 0.0
+    return min(MAX_WAIT_S, 2.0 ** sum(one.failed for one in history))
