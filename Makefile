@@ -4,13 +4,13 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help install pipeline status follow test lint format bench clean
+.PHONY: help install pipeline status follow test lint format docs bench clean
 
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
 PIP := .venv/bin/python -m pip --disable-pip-version-check install --quiet
 # Suffix-less commands of bin/; mypy takes files by name only.
 COMMANDS := $(filter-out bin/_% bin/%.py,$(wildcard bin/*))
-ROOMS := bus agents training tests benchmarks
+ROOMS := bus agents training $(wildcard benchmarks/*.py)
 
 help: ## list these targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r name what; do
@@ -42,6 +42,9 @@ lint: .venv/installed-dev ## check formatting, lint and types
 format: .venv/installed-dev ## format the code and sort the imports
 	@.venv/bin/ruff check --fix-only --quiet
 	.venv/bin/ruff format
+
+docs: .venv/installed ## write the commands' own help texts into the README
+	@exec .venv/bin/python tests/readme_commands.py
 
 bench: .venv/installed ## measure what the README states, beside the field's figures
 	@exec .venv/bin/python -m benchmarks
@@ -78,7 +81,7 @@ clean: ## remove caches (never runs/, models/ or .venv)
 	say "no GPU here: $$torch for the CPU (about 200 MB) from $(CPU_WHEELS)"
 	# --no-deps: that index lacks some of the exact versions, which requirements.txt brings below.
 	if ! $(PIP) "$$torch" --no-deps --index-url $(CPU_WHEELS) --timeout 5 --retries 0 2>.venv/cpu-wheels.log; then
-	say "that index does not answer (see .venv/cpu-wheels.log); $$torch from the default index"
+	say "that index does not answer (see .venv/cpu-wheels.log); $$torch from the default index (perhaps its CUDA build, some GB)"
 	$(PIP) "$$torch" -c requirements.txt
 	fi
 	fi

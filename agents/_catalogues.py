@@ -1,4 +1,4 @@
-"""Build error catalogues from what this machine really has: errno, signals, NVML's return codes, torch's error classes."""
+"""Build error catalogues from what this machine has: errno, signals, NVML's return codes, torch's error classes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import signal
 from typing import Any
 
-from agents import _modules, _pydoc
+from agents import _modules, _syntax
 from agents._locate import module_spec
 
 TITLES = {
@@ -35,7 +35,9 @@ TORCH_MODULES = [  # where torch's public error classes live; one that a build l
     "torch.package",
     "torch.utils.checkpoint",
 ]
-NUMBERED = re.compile(r"_(L|LANE|LINK|INSTANCE|C|NVDEC_|NVJPG_|NVENC_|OFA_)\d+(_|$)")  # hundreds of rows, alike but for a number
+NUMBERED = re.compile(
+    r"_(L|LANE|LINK|INSTANCE|C|NVDEC_|NVJPG_|NVENC_|OFA_)\d+(_|$)"
+)  # hundreds of rows, alike but for a number
 
 
 def errors_markdown() -> str:
@@ -55,7 +57,9 @@ def errors_markdown() -> str:
 def signals_markdown() -> str:
     """Return the signals' names, numbers and texts, and what a process that one of them ended reports."""
     known = sorted(signal.Signals, key=lambda one: (one.value, one.name))
-    named = [(one.name, one.value, signal.strsignal(one.value) or "") for one in known if not one.name.startswith("SIGRT")]
+    named = [
+        (one.name, one.value, signal.strsignal(one.value) or "") for one in known if not one.name.startswith("SIGRT")
+    ]
     rows = [f"- `{name}` ({number}): {text}" for name, number, text in named if text]
     ends = [
         f"- `{name}`: exit status {128 + number} in a shell, `returncode` {-number} in `subprocess`"
@@ -70,7 +74,7 @@ def nvml_markdown() -> str:
     spec = module_spec("pynvml")
     if not spec or not spec.origin:
         raise _modules.Unreadable("catalogue:nvml: pynvml is not installed; install nvidia-ml-py or leave it out")
-    tree = _pydoc.parsed(spec.origin)
+    tree = _syntax.parsed(spec.origin)
     if tree is None:
         raise _modules.Unreadable("catalogue:nvml: pynvml cannot be parsed; install nvidia-ml-py again or leave it out")
     values, worded = integers(tree), table(tree, "_errcode_to_string")
@@ -79,7 +83,7 @@ def nvml_markdown() -> str:
     told = [f"- `{name}` ({value}): {worded[name]}" for value, name in codes if name in worded]
     silent = [f"- `{name}` ({value})" for value, name in codes if name not in worded]
     classes = [f"- `{class_name(name)}`: raised for `{name}` ({value})" for value, name in codes if value]
-    remarks = _pydoc.comments(spec.origin)
+    remarks = _syntax.comments(spec.origin)
     noted = [
         f"- `{name}` ({values[name]}): {_modules.prose(remarks[name])}"
         for name in sorted(remarks, key=lambda name: (values.get(name, -1), name))
@@ -95,24 +99,23 @@ def nvml_markdown() -> str:
     )
 
 
+def assigned(tree: ast.Module) -> list[tuple[str, ast.expr]]:
+    """Return (name, value) of every plain assignment in a module, in classes too."""
+    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.Assign))
+    return [(node.targets[0].id, node.value) for node in nodes if isinstance(node.targets[0], ast.Name)]
+
+
 def integers(tree: ast.Module) -> dict[str, int]:
-    """Return the module-level integer constants by name."""
-    found = {}
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Constant):
-            if isinstance(node.value.value, int):
-                found[node.targets[0].id] = node.value.value
-    return found
+    """Return the integer constants by name."""
+    found = [(name, node.value) for name, node in assigned(tree) if isinstance(node, ast.Constant)]
+    return {name: value for name, value in found if isinstance(value, int)}
 
 
 def table(tree: ast.Module, name: str) -> dict[str, str]:
-    """Return a dict display of names to texts that is assigned to `name` anywhere in the module."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == name:
-            if isinstance(node.value, ast.Dict):
-                pairs = zip(node.value.keys, node.value.values, strict=True)
-                return {k.id: str(v.value) for k, v in pairs if isinstance(k, ast.Name) and isinstance(v, ast.Constant)}
-    return {}
+    """Return the dict of names to texts that is assigned to `name`; empty if there is none."""
+    shown = next((node for key, node in assigned(tree) if key == name and isinstance(node, ast.Dict)), ast.Dict([], []))
+    pairs = zip(shown.keys, shown.values, strict=True)
+    return {k.id: str(v.value) for k, v in pairs if isinstance(k, ast.Name) and isinstance(v, ast.Constant)}
 
 
 def class_name(code: str) -> str:

@@ -10,6 +10,8 @@ import inspect
 import re
 from dataclasses import dataclass, field
 
+from agents._prose import DIRECTIVE, clean, code_of, first_sentence, folded, looks_like_code
+
 TITLES = {  # the section titles in use, and the piece each one becomes
     "parameters": "args|arguments|parameters|params|keyword args|keyword arguments|other parameters|attributes|inputs",
     "returns": "returns?",
@@ -23,7 +25,6 @@ TITLES = {  # the section titles in use, and the piece each one becomes
 SECTION = re.compile("|".join(f"(?P<{kind}>{titles})" for kind, titles in TITLES.items()), re.IGNORECASE)
 HEADER = re.compile(r"(?P<title>[A-Za-z][A-Za-z ]{3,18})\s*::?(?:\s+(?P<rest>\S.*))?")
 FIELD = re.compile(r":(param|parameter|arg|argument|type|keyword|returns?|rtype|raises?|yields?)\b\s*([^:]*):\s*(.*)")
-DIRECTIVE = re.compile(r"\.\. +([\w-]+)::\s*(.*)")
 NOTICES = {
     "note": "note", "important": "note", "tip": "note", "hint": "note", "warning": "warning", "caution": "warning",
     "danger": "warning", "attention": "warning", "seealso": "see", "deprecated": "deprecated",
@@ -34,8 +35,6 @@ BULLET = re.compile(r"(?:[-*+•]|\d+[.)])\s+(.*)")
 CLINIC = re.compile(r" {2}(\w+)")  # Argument Clinic: a name two spaces in, its description four spaces in
 TABLE = re.compile(r"[=+|-]{4,}|\S {3,}\S.* {3,}\S|^\s*\|")
 NO_PROSE = re.compile(r"\.\. |[{}]|For a complete description of ")  # link targets, literal data, pointers elsewhere
-SENTENCE_END = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)(?<!etc\.)(?<!vs\.)(?<!cf\.)(?<!\b[A-Z]\.)\s+(?=[A-Z`\"'(\[])")
-MAX_EXAMPLE = 2_000  # characters of one code example; the longer ones are whole programs
 
 
 @dataclass
@@ -75,14 +74,17 @@ def parse(doc: str) -> Documented:
 def sections(lines: list[str]) -> list[tuple[str, str, list[str]]]:
     """Split lines into (kind, title, content); kind "body" is what stands outside every section."""
     out: list[tuple[str, str, list[str]]] = [("body", "", [])]
-    numpy = False
+    numpy = fenced = False
     index = 0
     while index < len(lines):
         line, below = lines[index], lines[index + 1] if index + 1 < len(lines) else ""
         known = SECTION.fullmatch(line.strip().rstrip(":").strip())
         header = HEADER.fullmatch(line) if not line.startswith(" ") else None
         headed = SECTION.fullmatch(header["title"].strip()) if header else None
-        if re.fullmatch(r"-{3,}\s*", below) and line and not line.startswith(" "):
+        fenced ^= line.strip().startswith("```")
+        if fenced or line.strip() == "```":
+            out[-1][2].append(line)
+        elif re.fullmatch(r"-{3,}\s*", below) and line and not line.startswith(" "):
             numpy = True
             out.append((str(known.lastgroup) if known else "body", line.strip(), []))
             index += 1
@@ -99,7 +101,7 @@ def sections(lines: list[str]) -> list[tuple[str, str, list[str]]]:
 
 
 def continues(section: tuple[str, str, list[str]], line: str) -> bool:
-    """Say whether an unindented line ends a Google section: yes, unless the section is still empty or all unindented."""
+    """Say whether an unindented line ends a Google section: yes, unless it is still empty or all unindented."""
     content = [row for row in section[2] if row.strip()]
     indented = [row for row in content if row.startswith(" ")]
     if not content or BULLET.fullmatch(line) or line.startswith(("```", ">>>")):
@@ -113,7 +115,9 @@ def take(found: Documented, kind: str, title: str, block: list[str]) -> None:
     if kind == "body":
         take_body(found, lines)
     elif kind == "parameters":
-        found.parameters += [(name, noted, folded(text)) for name, noted, text in entries(lines) if name]
+        known = {name for name, _, _ in found.parameters}  # a class may list its attributes too, under the same names
+        new = [(name, noted, folded(text)) for name, noted, text in entries(lines)]
+        found.parameters += [row for row in new if row[0] not in known]
     elif kind == "raises":
         found.raises += raised(lines)
     elif kind in ("returns", "yields"):
@@ -127,13 +131,17 @@ def take(found: Documented, kind: str, title: str, block: list[str]) -> None:
 
 def take_body(found: Documented, lines: list[str]) -> None:
     """Add free text: paragraphs, bullets, code, directives, Sphinx fields and Argument Clinic parameters."""
-    index = 0
+    index, literal = 0, False  # literal: the last paragraph ended with "::", so what is indented is no prose
     while index < len(lines):
         line = lines[index]
         end = block_end(lines, index)
         block = lines[index:end]
+        shown = literal and line.startswith(" ")
+        literal = shown or (literal and not line.strip()) or (block[-1].endswith("::") and not DIRECTIVE.match(line.strip()))
         if not line.strip():
             end = index + 1
+        elif shown:
+            found.examples.append(code_of(block))
         elif sphinx := FIELD.match(line.strip()):
             take_field(found, sphinx, block[1:])
         elif directive := DIRECTIVE.match(line.strip()):
@@ -176,9 +184,8 @@ def take_directive(found: Documented, match: re.Match[str], content: list[str]) 
     elif name in NOTICES:
         if text := folded([argument, *content]):
             found.notices.append((NOTICES[name], text))
-    elif name in ("code-block", "code", "testcode", "sourcecode", "doctest"):
-        if code := code_of(content):
-            found.examples.append(code)
+    elif name in ("code-block", "code", "testcode", "sourcecode", "doctest") and (code := code_of(content)):
+        found.examples.append(code)
 
 
 def block_end(lines: list[str], start: int) -> int:
@@ -194,9 +201,9 @@ def block_end(lines: list[str], start: int) -> int:
             inside = follows.startswith(" " * max(indent, 4)) if literal else False
             if not (inside and follows.strip()):
                 break
-        elif not literal and (BULLET.match(row.strip()) or FIELD.match(row.strip()) or row.strip().startswith((".. ", ">>>", "```"))):
-            break
-        elif CLINIC.fullmatch(first) and not row.startswith("    "):
+        elif (not literal and (
+            BULLET.match(row.strip()) or FIELD.match(row.strip()) or row.strip().startswith((".. ", ">>>", "```"))
+        )) or (CLINIC.fullmatch(first) and not row.startswith("    ")):
             break
         end += 1
     return end
@@ -217,24 +224,6 @@ def fence_end(lines: list[str], start: int) -> int:
         if lines[end].strip().startswith("```"):
             return end + 1
     return len(lines)
-
-
-def looks_like_code(block: list[str]) -> bool:
-    """Say whether an indented block is code and not prose: calls, assignments or statements on most of its lines."""
-    rows = [row for row in block if row.strip()]
-    code = [row for row in rows if re.search(r"\w\(|[\w\])] = |^\s*(import|from|def|class|for|with|#|\$|@|try:|if .*:$)", row)]
-    return len(code) * 2 >= len(rows)
-
-
-def code_of(lines: list[str]) -> str:
-    """Return the code among these lines without fences and directives; empty if too long or if there is none."""
-    rows = []
-    for row in inspect.cleandoc("\n".join(lines)).splitlines():
-        if row.strip().startswith("```") or DIRECTIVE.match(row.strip()) or "xdoctest" in row:
-            continue
-        rows.append(row.rstrip())
-    code = inspect.cleandoc("\n".join(rows)).strip("\n").replace("```", "")
-    return code if len(code) <= MAX_EXAMPLE and looks_like_code([f"    {row}" for row in code.splitlines()]) else ""
 
 
 def entries(lines: list[str]) -> list[tuple[str, str, list[str]]]:
@@ -278,50 +267,8 @@ def closed(text: str) -> int:
 
 def raised(lines: list[str]) -> list[tuple[str, str]]:
     """Return (exception, when) of a Raises section."""
-    rows = [(clean(name).strip("`"), folded(text)) for name, _, text in entries([re.sub(r":\w+:`~?(.+?)`", r"\1", x) for x in lines])]
+    rows = [
+        (clean(name).strip("`"), folded(text))
+        for name, _, text in entries([re.sub(r":\w+:`~?(.+?)`", r"\1", x) for x in lines])
+    ]
     return [(name, text) for name, text in rows if text and re.search(r"[A-Z]", name)]
-
-
-def folded(lines: list[str]) -> str:
-    """Return lines of prose as one clean line; code, directives and tables inside them are left out."""
-    kept, skip = [], -1
-    for line in lines:
-        indent = len(line) - len(line.lstrip())
-        if skip >= 0 and (indent > skip or not line.strip()):
-            continue
-        skip = -1
-        stripped = line.strip()
-        if DIRECTIVE.match(stripped) or re.fullmatch(r"(Examples?|Usage)\s*::?", stripped):
-            skip = indent
-        elif not stripped.startswith((">>>", "...", "```")) and not re.fullmatch(r"[-=+|~^ ]{4,}", stripped):
-            kept.append(stripped)
-        if stripped.endswith("::") and not DIRECTIVE.match(stripped):
-            skip = indent
-    return clean(" ".join(kept))
-
-
-def clean(text: str) -> str:
-    """Return prose without reST and Hugging Face markup, whitespace folded.
-
-    >>> clean("see :func:`~torch.cuda.synchronize` and ``x``")
-    'see `torch.cuda.synchronize` and `x`'
-    """
-    text = re.sub(r"</?(?:Tip|tip)[^>]*>", "", text)
-    text = re.sub(r":[a-zA-Z:+-]+:`([^`<]*?)\s*<[^`>]*>`", r"`\1`", text)
-    text = re.sub(r":(?:math|sub|sup):`([^`]*)`", r"`\1`", text)
-    text = re.sub(r":[a-zA-Z][a-zA-Z:+-]*:`[~!.]*([^`]*)`", r"`\1`", text)
-    text = re.sub(r"\[`~?([^`\]]+)`\](?:\([^)\s]*\))?", r"`\1`", text)
-    text = re.sub(r"\[([^\]\[`]+)\]\((?:https?://|/|\.)[^)\s]*\)", r"\1", text)
-    text = re.sub(r"`([^`<>]+?)\s*<(?:https?://|#)[^`>]*>`_{1,2}", r"\1", text)
-    text = re.sub(r"``+([^`]+?)``+", r"`\1`", text)
-    text = re.sub(r"`([^`]+)`_{1,2}", r"\1", text)
-    text = re.sub(r"(?<![\w*])\*{1,2}(?=[^\s*])([^*`]+?)(?<=[^\s*])\*{1,2}(?![\w*])", r"\1", text)
-    return re.sub(r"\s+", " ", text.replace("::", ":") if text.rstrip().endswith("::") else text).strip()
-
-
-def first_sentence(text: str) -> tuple[str, str]:
-    """Return the first sentence of a paragraph and the rest; a full stop inside backticks ends nothing."""
-    for match in SENTENCE_END.finditer(text):
-        if text[: match.start()].count("`") % 2 == 0:
-            return text[: match.start()], text[match.end() :]
-    return text, ""

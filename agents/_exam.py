@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from agents._held import Clash, Held, Watch, family_of, question_of
-from agents._near import grams, words
+from agents._near import grams, wording, words
 from agents._quality import Drop
 from agents._slices import Split, account, item, passage, rank, slice_of
 
@@ -96,15 +96,18 @@ def by_family(examples: Iterable[Example]) -> dict[str, list[Example]]:
 
 
 def teachable(examples: list[Example], seed: int, split: Split) -> list[Example]:
-    """The teach-worded examples of taught families; a template of both uses is an exam template."""
+    """The teach-worded examples of taught families; a template or a wording of both uses is the exam's."""
     known = {one["family"] for one in [*split.validation, *split.unseen]}
-    reserved = {example["template"] for example in examples if example["use"] == "exam"}
+    exams = [example for example in examples if example["use"] == "exam"]
+    templates = {example["template"] for example in exams}
+    wordings = {wording(one["question"]) for one in [*exams, *split.exam, *split.validation]}
+    wordings = {worded for worded in wordings if set(worded.split()) - {"_"}}  # names alone are no wording
     rows = []
     for example in examples:
         if example["use"] != "teach" or example["family"] in known or slice_of(example["family"], seed) != "taught":
             continue
-        if example["template"] in reserved:
-            split.dropped.append(Drop(example, "exam-wording", f"the exam also uses template {example['template']}"))
+        if example["template"] in templates or wording(example["question"]) in wordings:
+            split.dropped.append(Drop(example, "exam-wording", f"{example['template']}: the exam asks in these words"))
         else:
             rows.append(example)
     return rows

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from agents._near import Near, Phrases, Words, grams, words
+from agents._near import NEAR, NEAR_LETTERS, Phrases, Words, grams, letters, words
 
 Span = tuple[str, int, int]  # source, start, end (character offsets)
 
@@ -105,9 +105,34 @@ def _alike(nodes: Sequence[Node]) -> list[list[str]]:
         answered[words(node.answer)].append(node.key)
         for run in grams(words(node.answer)) | grams(words(node.about)):
             runs[run].append(node.key)
-    near = Near(answered)
-    groups = [[key for other in near.find(answer) for key in answered[other]] for answer in sorted(answered)]
-    return groups + [runs[run] for run in sorted(runs)]
+    groups = [[key for answer in pair for key in answered[answer]] for pair in near_pairs(answered)]
+    return groups + [found[one] for found in (answered, runs) for one in sorted(found)]
+
+
+def near_pairs(answers: Iterable[Words]) -> list[tuple[Words, Words]]:
+    """Pairs of unequal answers with a Jaccard similarity of letter trigrams >= NEAR: `agents._near.similar`, for all pairs.
+
+    Trigrams are bits of an integer, and only answers whose sizes allow the similarity are compared.
+    """
+    bit: dict[str, int] = {}
+    masks = []
+    for answer in sorted(set(answers)):
+        if len(" ".join(answer)) >= NEAR_LETTERS:
+            mask = 0
+            for trigram in sorted(letters(answer)):
+                mask |= 1 << bit.setdefault(trigram, len(bit))
+            masks.append((mask.bit_count(), answer, mask))
+    masks.sort()
+    found = []
+    first = 0
+    for i, (size, answer, mask) in enumerate(masks):
+        while masks[first][0] < NEAR * size:
+            first += 1
+        for other_size, other, other_mask in masks[first:i]:
+            shared = (mask & other_mask).bit_count()
+            if shared >= NEAR * (size + other_size - shared):
+                found.append((other, answer))
+    return found
 
 
 def _overlapping(nodes: Sequence[Node]) -> list[list[str]]:

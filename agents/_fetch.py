@@ -30,7 +30,20 @@ MAX_MEMORY = 2_000_000_000  # bytes of address space; a page of 2 MB parsed take
 MAX_DEPTH = 3_000  # frames; nested tags recurse, and real pages nest about 40 deep
 CHUNK = 16_384
 AGENT = "mailroom (a reader of documentation)"
-DROPPED = ["script", "style", "noscript", "template", "nav", "footer", "aside", "form", "iframe", "svg", "head", "button"]
+DROPPED = [
+    "script",
+    "style",
+    "noscript",
+    "template",
+    "nav",
+    "footer",
+    "aside",
+    "form",
+    "iframe",
+    "svg",
+    "head",
+    "button",
+]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 EMBEDDING = ipaddress.IPv6Network("64:ff9b::/96")  # NAT64: the last 32 bits are an IPv4 address
 
@@ -119,7 +132,9 @@ def session(allow_private: bool) -> Any:
 
     opened = requests.Session()
     opened.trust_env = False
-    opened.headers.update({"User-Agent": AGENT, "Accept": "text/html, text/*;q=0.9", "Accept-Encoding": "gzip, deflate"})
+    opened.headers.update(
+        {"User-Agent": AGENT, "Accept": "text/html, text/*;q=0.9", "Accept-Encoding": "gzip, deflate"}
+    )
     for scheme in ("http://", "https://"):
         opened.mount(scheme, Adapter())
     return opened

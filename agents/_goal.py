@@ -61,7 +61,9 @@ class Goal:
 def parse(text: str, where: str = "goal.md") -> Goal:
     """Return the goal written in `text`; raises GoalError naming `where`."""
     if len(text.encode("utf-8", "replace")) > MAX_BYTES:
-        raise GoalError(f"{where}: the file is larger than {MAX_BYTES} bytes; a goal is a page, put data into a file: source")
+        raise GoalError(
+            f"{where}: the file is larger than {MAX_BYTES} bytes; a goal is a page, put data into a file: source"
+        )
     try:
         matter, body = divided(text)
         values = mapping(matter)
@@ -133,14 +135,18 @@ def rounds_of(value: Any, where: str) -> int | str:
     if value == "forever":
         return "forever"
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1_000_000:
-        raise GoalError(f"{where}: rounds: {shown(value)} is neither a whole number from 1 nor forever; write `rounds: 1`")
+        raise GoalError(
+            f"{where}: rounds: {shown(value)} is neither a whole number from 1 nor forever; write `rounds: 1`"
+        )
     return value
 
 
 def budget_of(value: Any, where: str) -> dict[str, float]:
     """Return the limits on what a run may spend; a limit that is not given is not set here."""
     if not isinstance(value, dict):
-        raise GoalError(f"{where}: budget: {shown(value)} is no mapping; write it like `budget: {{usd: 0, wall_hours: 2}}`")
+        raise GoalError(
+            f"{where}: budget: {shown(value)} is no mapping; write it like `budget: {{usd: 0, wall_hours: 2}}`"
+        )
     for key, amount in value.items():
         if key not in BUDGET:
             raise GoalError(f"{where}: budget.{key}: is not a limit of a budget; {meant(str(key), BUDGET)}")
@@ -189,7 +195,9 @@ def split(spec: str, where: str) -> tuple[str, str]:
 
 def topics_of(body: str, where: str) -> tuple[Topic, ...]:
     """Return the bullets of the `## Topics` section."""
-    section = re.search(r"^##[ \t]+Topics[ \t]*$(.*?)(?=^#{1,2}[ \t]|\Z)", body, re.DOTALL | re.MULTILINE | re.IGNORECASE)
+    section = re.search(
+        r"^##[ \t]+Topics[ \t]*$(.*?)(?=^#{1,2}[ \t]|\Z)", body, re.DOTALL | re.MULTILINE | re.IGNORECASE
+    )
     bullet = "add bullets like `- **CUDA memory**: allocation, caching, fragmentation`"
     if not section:
         raise GoalError(f"{where}: has no `## Topics` section; {bullet}")
@@ -200,7 +208,9 @@ def topics_of(body: str, where: str) -> tuple[Topic, ...]:
         if match:
             topics.append(Topic(slug(match[1]), match[1].strip(), match[2].strip()))
         elif re.match(r"[-*]\s", line.strip()):
-            raise GoalError(f"{where}: topics: {shown(line.strip())} has no bold title; write `- **Title**: what it covers`")
+            raise GoalError(
+                f"{where}: topics: {shown(line.strip())} has no bold title; write `- **Title**: what it covers`"
+            )
     if not topics:
         raise GoalError(f"{where}: topics: the section is empty; {bullet}")
     if len(topics) > MAX_TOPICS:

@@ -1,4 +1,4 @@
-"""Find where a training row overlaps what must not stand in training: spans, answers, 8-grams, wordings."""
+"""Find where a training row overlaps what must not stand in training: spans, answers, 8-grams, questions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from agents._near import Near, Phrases, Words, grams, wording, words
+from agents._near import Near, Phrases, Words, grams, words
 
 Example = dict[str, Any]
 Span = tuple[str, int, int]  # source, start, end in characters
@@ -27,7 +27,6 @@ class Held:
     grams: frozenset[Words] = frozenset()  # runs of eight words that no row may hold
     asked: frozenset[Words] = frozenset()  # runs of eight words that no row's question may hold
     questions: frozenset[Words] = frozenset()  # no row may ask one
-    wordings: frozenset[str] = frozenset()  # no row's question may be worded so
 
 
 @dataclass
@@ -56,15 +55,9 @@ def question_of(key: str, question: str, *, shares_answer: bool) -> Held:
     """One exam question. Where training may share its answer (`taught`), only questions are compared with it."""
     asked = words(question)
     runs = frozenset(grams(asked))
-    blank = wording(question)
-    named = {blank} if set(blank.split()) - {"_"} else set()  # a wording of names alone is no template
-    return Held(
-        key,
-        grams=frozenset() if shares_answer else runs,
-        asked=runs if shares_answer else frozenset(),
-        questions=frozenset({asked}),
-        wordings=frozenset(named),
-    )
+    if shares_answer:
+        return Held(key, asked=runs, questions=frozenset({asked}))
+    return Held(key, grams=runs, questions=frozenset({asked}))
 
 
 @dataclass
@@ -72,11 +65,11 @@ class Watch:
     """An index over what is held; looking at one row takes a time that hardly depends on how much is held."""
 
     held: list[Held]
-    by: dict[str, dict[Any, list[str]]] = field(default_factory=dict)
+    by: dict[str, dict[Words, list[str]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for kind in ("phrases", "answers", "grams", "asked", "questions", "wordings"):
-            table: dict[Any, list[str]] = defaultdict(list)
+        for kind in ("phrases", "answers", "grams", "asked", "questions"):
+            table: dict[Words, list[str]] = defaultdict(list)
             for one in self.held:
                 for member in getattr(one, kind):
                     table[member].append(one.key)
@@ -101,18 +94,17 @@ class Watch:
         for span, key in self.overlapping(row["spans"]):
             yield Clash(key, "shared-span", f"{span[0]} {span[1]}–{span[2]}")
         yield from self.table("questions", [asked], "exam-question")
-        yield from self.table("wordings", [wording(row["question"])], "exam-wording")
         yield from self.table("phrases", self.phrases.find(asked) | self.phrases.find(answered), "shared-answer")
         yield from self.table("answers", self.near(answered) if answered else [], "near-answer")
         in_question = grams(asked)
         yield from self.table("grams", in_question | grams(answered), "shared-8-gram")
         yield from self.table("asked", in_question, "shared-8-gram")
 
-    def table(self, kind: str, members: Iterable[Any], reason: str) -> Iterator[Clash]:
+    def table(self, kind: str, members: Iterable[Words], reason: str) -> Iterator[Clash]:
         table = self.by[kind]
         for member in sorted(member for member in members if member in table):
             for key in table[member]:
-                yield Clash(key, reason, member if isinstance(member, str) else " ".join(member))
+                yield Clash(key, reason, " ".join(member))
 
     def overlapping(self, spans: list[dict[str, Any]]) -> list[tuple[Span, str]]:
         found = set()

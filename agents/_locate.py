@@ -72,7 +72,9 @@ def siblings(name: str) -> list[str]:
         return sorted({module.name for module in pkgutil.iter_modules()} | set(sys.stdlib_module_names))
     spec = module_spec(parent)
     if spec is None:
-        return [f"{near}.{name.rpartition('.')[2]}" for near in difflib.get_close_matches(parent, siblings(parent), n=1)]
+        return [
+            f"{near}.{name.rpartition('.')[2]}" for near in difflib.get_close_matches(parent, siblings(parent), n=1)
+        ]
     return sorted(f"{parent}.{module.name}" for module in pkgutil.iter_modules(spec.submodule_search_locations or []))
 
 

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from agents import _docstring
+from agents import _docstring, _syntax
+from agents._prose import clean
 
 CHILD = Path(__file__).with_name("_pydoc.py")
 SECONDS = 150  # a little more than the child gives itself; a cold import of torch from a slow disk takes 60
+MAX_RAISED = 300  # error messages of one module; torch.distributed has 180
 MAX_OUTPUT = 32_000_000  # bytes of the child's answers; all torch modules together print 4 MB
 
 LABELS = {"note": "Note", "warning": "Warning", "see": "See also", "changed": "Changed", "deprecated": "Deprecated"}
@@ -24,46 +26,44 @@ class Unreadable(Exception):
     """One source cannot be read: one line, `spec: what is wrong; what to do`."""
 
 
-def ask(modules: list[str], errors: list[str] = []) -> dict[str, dict[str, Any]]:  # noqa: B006 (never changed)
-    """Return the child's answer by module name ("" for the error classes).
+def ask(modules: list[str], errors: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the child's answer by module name; "" for the error classes of `errors`. Raises Unreadable.
 
-    One child imports them all, since most share their imports. If it dies, each module is asked alone, so that
-    the one at fault is named. Raises Unreadable.
+    One child imports them all, since most share their imports; it ends at the first that fails.
     """
-    answers, trouble = run_child(modules, errors)
-    if trouble and len(modules) + bool(errors) > 1:
-        answers = {}
-        for name in modules:
-            answers |= ask([name])
-        return answers | (ask([], errors) if errors else {})
-    wanted = [*modules, *([""] if errors else [])]
-    for name in wanted:
-        spec = f"pydoc:{name}" if name else "catalogue:torch-errors"
-        if name not in answers:
-            raise Unreadable(f"{spec}: {trouble or 'no answer from the reading process'}; import it by hand to see why")
-        if "error" in answers[name]:
-            raise Unreadable(f"{spec}: cannot be imported ({one_line(answers[name]['error'])}); install it or leave it out")
+    asked = json.dumps({"modules": modules, "errors": errors}).encode()
+    trouble = ""
+    with tempfile.TemporaryDirectory() as empty, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as said:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-I", str(CHILD)],
+                input=asked,
+                stdout=out,
+                stderr=said,
+                env={},
+                cwd=empty,
+                timeout=SECONDS,
+            )
+            ended = done.returncode
+        except subprocess.TimeoutExpired:
+            ended, trouble = 1, f"reading it took more than {SECONDS} s"
+        printed, complaint = head(out, MAX_OUTPUT), head(said, MAX_OUTPUT)
+    rows = [json.loads(line) for line in printed.splitlines() if line.endswith(b"}")]
+    answers = {row["name"]: row for row in rows}
+    for name in [*modules, *([""] if errors else [])]:
+        if ended and name not in answers:
+            last = complaint.decode("utf-8", "replace").strip().rpartition("\n")[2]
+            what = trouble or f"cannot be read ({one_line(last)[:300] or f'its process ended with {ended}'})"
+            raise Unreadable(
+                f"{f'pydoc:{name}' if name else 'catalogue:torch-errors'}: {what}; install it or leave it out"
+            )
     return answers
 
 
-def run_child(modules: list[str], errors: list[str]) -> tuple[dict[str, dict[str, Any]], str]:
-    """Run agents/_pydoc.py once; return its answers, and one line of trouble if it did not end well."""
-    asked = json.dumps({"modules": modules, "errors": errors}).encode()
-    with tempfile.TemporaryDirectory() as empty, tempfile.TemporaryFile() as out:
-        command = [sys.executable, "-I", str(CHILD)]
-        try:
-            done = subprocess.run(
-                command, input=asked, stdout=out, stderr=subprocess.DEVNULL, env={}, cwd=empty, timeout=SECONDS
-            )
-        except subprocess.TimeoutExpired:
-            return {}, f"reading it took more than {SECONDS} s"
-        out.seek(0)
-        printed = out.read(MAX_OUTPUT + 1)
-    if len(printed) > MAX_OUTPUT:
-        return {}, f"its documentation is larger than {MAX_OUTPUT} bytes"
-    rows = [json.loads(line) for line in printed.splitlines() if line.endswith(b"}")]
-    answers = {row["name"] if row["ask"] == "module" else "": row for row in rows}
-    return answers, f"the reading process ended with {done.returncode}" if done.returncode else ""
+def head(stream: IO[bytes], size: int) -> bytes:
+    """Return the beginning of a file that a child wrote."""
+    stream.seek(0)
+    return stream.read(size)
 
 
 def module_markdown(name: str, found: dict[str, Any]) -> str:
@@ -73,10 +73,13 @@ def module_markdown(name: str, found: dict[str, Any]) -> str:
     for entry in found["objects"]:
         pieces += object_pieces(entry, 2)
     if found["constants"]:
-        rows = [f"- `{key}` = `{value}`" + (f": {prose(note)}" if note else "") for key, value, note in found["constants"]]
+        remarks = _syntax.comments(found["file"]) if found["file"] else {}
+        noted = [(key, value, prose(remarks.get(key, ""))) for key, value in found["constants"]]
+        rows = [f"- `{key}` = `{value}`" + (f": {remark}" if remark else "") for key, value, remark in noted]
         pieces += [f"## Constants of {name}", "\n".join(rows)]
-    if found["raised"]:
-        rows = [f"- `{error}` in `{where}`: {prose(message)}" for where, error, message in found["raised"]]
+    raised = [row for file in found["files"] for row in _syntax.raised(file)][:MAX_RAISED]
+    if raised:
+        rows = [f"- `{error}` in `{where}`: {prose(message)}" for where, error, message in raised]
         pieces += [f"## Errors raised in {name}", "\n".join(rows)]
     return "\n\n".join(pieces) + "\n"
 
@@ -160,7 +163,7 @@ def notice_pieces(found: _docstring.Documented) -> list[str]:
 
 def prose(text: str) -> str:
     """Return a comment or an error message as one clean line."""
-    return one_line(_docstring.clean(text))
+    return one_line(clean(text))
 
 
 def one_line(text: str) -> str:

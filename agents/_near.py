@@ -14,7 +14,7 @@ from math import floor
 Words = tuple[str, ...]
 
 GRAM = 8  # words; the run that DESIGN 10 compares exam and training by
-NEAR = 0.8  # Jaccard of letter trigrams: "Return the size" and "Returns the size" are above it, another noun is below
+NEAR = 0.8  # Jaccard of letter trigrams: "Return the whole size" and "Returns the whole size" are above it
 NEAR_LETTERS = 12  # shorter texts are compared for equality: a letter more or less makes another name
 
 _WORD = re.compile(r"\w+")
@@ -83,6 +83,7 @@ class Near:
     def __init__(self, texts: Iterable[Words]) -> None:
         self.texts = sorted(set(texts))
         self.sets = [letters(text) for text in self.texts]
+        self.long = [len(" ".join(text)) >= NEAR_LETTERS for text in self.texts]
         self.holders: dict[str, list[int]] = defaultdict(list)
         for number, members in enumerate(self.sets):
             for member in sorted(members):
@@ -97,7 +98,8 @@ class Near:
             rare = sorted(own, key=lambda member: (len(self.holders.get(member, ())), member))
             asked = rare[: floor((1 - NEAR) * len(own) + 1e-9) + 1]
             for number in {number for member in asked for number in self.holders.get(member, ())}:
-                if similar(text, self.texts[number]):
+                other = self.sets[number]
+                if NEAR <= len(own) / len(other) <= 1 / NEAR and self.long[number] and jaccard(own, other) >= NEAR:
                     found.add(number)
         return [self.texts[number] for number in sorted(found)]
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 SHOWN = 600  # characters of an answer that a reader compares; more hides the next pair
 _HIDDEN = {"Cc", "Cs", "Co", "Cn"}  # control characters, lone surrogates, private and unassigned ones
 _TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # change reading order
-_MARKS = re.compile(r"[\\`*\[\]<>|~]|(?<!\w)_|_(?!\w)|&(?=[#\w]+;)|^[#+=-]|^\d+(?=[.)])")
+_MARKS = re.compile(r"[\\`*\[\]<>|~]|(?<!\w)_|_(?!\w)|&(?=[#\w]+;)")
+_OPENINGS = re.compile(r"^([#=+-]|\d+(?=[.)](?:\s|$)))")  # what makes a line a heading, a rule or a list
 _FENCES = re.compile(r"`+")
 
 
@@ -87,23 +88,24 @@ def markdown(title: str, sections: Sequence[Section]) -> str:
 
 def inline(text: str) -> str:
     """One line of Markdown that shows the text as it is: no mark-up of the text's own survives."""
-    return _MARKS.sub(lambda found: escape(found.group()), " ".join(plain(text).split()))
+    return _MARKS.sub(r"\\\g<0>", " ".join(plain(text).split()))
 
 
-def escape(mark: str) -> str:
-    return f"{mark}\\" if mark.isdigit() else f"\\{mark}"
+def line(text: str) -> str:
+    """`inline` for a text that begins a line, where a dash or a number would make it a list."""
+    return _OPENINGS.sub(lambda found: f"{found[1]}\\" if found[1].isdigit() else f"\\{found[1]}", inline(text))
 
 
 def block_markdown(block: Block) -> str:
     match block:
         case Paragraph(text):
-            return inline(text)
+            return line(text)
         case Points(items, numbered):
-            return "\n".join(f"{f'{n}.' if numbered else '-'} {inline(item)}" for n, item in enumerate(items, 1))
+            return "\n".join(f"{f'{n}.' if numbered else '-'} {line(item)}" for n, item in enumerate(items, 1))
         case Table():
             return table_markdown(block)
         case Chart(_, says):
-            return inline(says)
+            return line(says)
         case Pair():
             return pair_markdown(block)
 
@@ -117,7 +119,7 @@ def table_markdown(table: Table) -> str:
 def pair_markdown(pair: Pair) -> str:
     said = [("wanted", pair.reference, ""), *pair.answers]
     parts = [f"**{inline(pair.label)}** {inline(pair.question)}"]
-    parts += [f"{inline(who)}{f' ({inline(score)})' if score else ''}:\n\n{fenced(text)}" for who, text, score in said]
+    parts += [f"{line(who)}{f' ({inline(score)})' if score else ''}:\n\n{fenced(text)}" for who, text, score in said]
     return "\n\n".join(parts)
 
 

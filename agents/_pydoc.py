@@ -3,25 +3,24 @@
     echo '{"modules": ["gc"], "errors": []}' | env -i python -I agents/_pydoc.py
 
 Standard input   {"modules": [name…], "errors": [name…]}: modules to describe, modules whose exception classes to list
-Standard output  one JSON line per answer: {"ask", "name", "file"|null, "doc", "objects", "constants", "raised"} or {"ask", "name", "error"}
+Standard output  one JSON line per answer, {"name", "file", "files", "doc", "objects", "constants"}, then one for the
+                 error classes, {"name": "", "objects"}
 
-Importing a module runs its code, so this runs alone, with an empty environment, and it imports nothing of ours.
-Every text is the same on every machine with the same packages: no addresses, no paths, no unknown reprs.
+Importing a module runs its code, so this runs alone, with an empty environment, and it imports nothing of ours. What
+goes wrong in there is a traceback on standard error. But for `files`, which is for the parent alone, every text is
+the same on every machine with the same packages: no addresses, no paths, no unknown reprs.
 """
 
 from __future__ import annotations
 
-import ast
 import enum
 import importlib
 import inspect
-import io
 import json
 import os
 import re
 import signal
 import sys
-import tokenize
 from types import ModuleType
 from typing import Any
 
@@ -30,7 +29,6 @@ MAX_OBJECTS = 800  # torch.distributed has 200; past this a module is a namespac
 MAX_DOC = 30_000  # characters of one docstring; the longest in torch is 18,000
 MAX_CONSTANTS = 2_000  # pynvml has 1,900
 MAX_VALUE = 80  # characters of a constant or default; longer ones are data, not facts
-MAX_RAISED = 300  # error messages per module
 MAX_METHODS = 150  # documented methods of one class; torch's tensor types have 270 each, all of them the same
 
 KINDS = {classmethod: "class method", staticmethod: "static method", property: "property"}
@@ -49,14 +47,12 @@ def describe(name: str) -> dict[str, Any]:
             shown.add(id(value))
             objects.append(one_object(f"{name}.{key}", value))
     files = sorted({file for file in [source_file(module)] + [source_file(v) for _, v in documented] if file})
-    own = [file for file in files if belongs(file, module)]
-    trees = {file: parsed(file) for file in own}
     return {
-        "file": source_file(module) and os.path.basename(source_file(module) or ""),
+        "file": source_file(module),
+        "files": [file for file in files if belongs(file, module)],
         "doc": text(module.__doc__),
-        "objects": [entry for entry in objects if entry],
+        "objects": objects,
         "constants": constants(module),
-        "raised": [row for file in own for row in raised(trees[file])][:MAX_RAISED],
     }
 
 
@@ -74,8 +70,7 @@ def describe_errors(names: list[str]) -> list[dict[str, Any]]:
                 title = f"{name}.{key}"
                 if value.__module__ != "builtins" and (not known or len(title) < len(known[0])):
                     found[id(value)] = (title, value)
-    listed = [one_object(title, value) for title, value in sorted(found.values(), key=lambda pair: pair[0])]
-    return [entry for entry in listed if entry]
+    return [one_object(title, value) for title, value in sorted(found.values(), key=lambda pair: pair[0])]
 
 
 def members(module: ModuleType) -> list[tuple[str, Any]]:
@@ -101,8 +96,8 @@ def at_home(value: Any, module: str) -> bool:
     return parts[0] == module.split(".")[0] and len(parts) > 2 and parts[1].startswith("_")
 
 
-def one_object(title: str, value: Any) -> dict[str, Any] | None:
-    """Describe a function or a class with its public methods; None for what has no documentation at all."""
+def one_object(title: str, value: Any) -> dict[str, Any]:
+    """Describe a function or a class with its public methods."""
     if not inspect.isclass(value):
         return {"title": title, "kind": "function", **head(title, value), "methods": []}
     enumeration = issubclass(value, enum.Enum)
@@ -112,7 +107,11 @@ def one_object(title: str, value: Any) -> dict[str, Any] | None:
         "title": title,
         "kind": "enum" if enumeration else "exception" if error else "class",
         **head(title, value),
-        "bases": [class_name(base) for base in (bases if error else value.__bases__) if base is not object and base.__module__ != "pybind11_builtins"],
+        "bases": [
+            class_name(base)
+            for base in (bases if error else value.__bases__)
+            if base is not object and base.__module__ != "pybind11_builtins"
+        ],
         "members": [],
         "methods": methods(title, value),
     }
@@ -217,9 +216,7 @@ def plain(value: Any) -> str:
 
 
 def constants(module: ModuleType) -> list[list[str]]:
-    """Return [name, value, comment] of the module's public constants, sorted by name."""
-    file = source_file(module)
-    remarks = comments(file) if file else {}
+    """Return [name, value] of the module's public constants, sorted by name."""
     listed = set(getattr(module, "__all__", ()))
     out = []
     for name in sorted(vars(module)):
@@ -228,66 +225,8 @@ def constants(module: ModuleType) -> list[list[str]]:
             continue
         shown = value.value if isinstance(value, enum.Enum) else value
         if isinstance(shown, (int, float, str)) and (known := plain(shown)):
-            out.append([name, known, remarks.get(name, "")])
+            out.append([name, known])
     return out[:MAX_CONSTANTS]
-
-
-def comments(file: str) -> dict[str, str]:
-    """Return the comment that stands on the same line as a module-level assignment, by name."""
-    tree, source = parsed(file), read(file)
-    rows = {}
-    for node in tree.body if tree else []:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.lineno == node.end_lineno:
-            rows[node.lineno] = node.targets[0].id
-    found = {}
-    try:
-        for token in tokenize.generate_tokens(io.StringIO(source).readline):
-            if token.type == tokenize.COMMENT and token.start[0] in rows:
-                found[rows[token.start[0]]] = token.string.lstrip("#<! ").strip()
-    except (tokenize.TokenError, SyntaxError):
-        return {}
-    return found
-
-
-def raised(tree: ast.Module | None) -> list[list[str]]:
-    """Return [function, exception, message] of each `raise X("a message in words")`, in source order."""
-    out: list[list[str]] = []
-
-    def visit(node: ast.AST, where: str) -> None:
-        for child in ast.iter_child_nodes(node):
-            inside = where
-            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-                inside = f"{where}.{child.name}" if where else child.name
-            if isinstance(child, ast.Raise) and isinstance(child.exc, ast.Call) and child.exc.args and where:
-                error, message = ast.unparse(child.exc.func), worded(child.exc.args[0])
-                row = [where, error, message]
-                named = error.rpartition(".")[2][:1].isupper()  # not a variable that happens to hold a class
-                if named and len(message.split()) >= 4 and row not in out:
-                    out.append(row)
-            visit(child, inside)
-
-    if tree:
-        visit(tree, "")
-    return out
-
-
-def worded(node: ast.expr) -> str:
-    """Return a message expression as text, with `{name}` where a value would be put in; empty if it is no text."""
-    if isinstance(node, ast.Constant):
-        return node.value if isinstance(node.value, str) else ""
-    if isinstance(node, ast.JoinedStr):
-        return "".join(
-            worded(part) if isinstance(part, ast.Constant) else "{" + ast.unparse(part.value) + "}"  # type: ignore[attr-defined]
-            for part in node.values
-        )
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        left, right = worded(node.left), worded(node.right)
-        return left + right if left and right else ""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod):
-        return worded(node.left)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
-        return worded(node.func.value)
-    return ""
 
 
 def belongs(file: str, module: ModuleType) -> bool:
@@ -306,20 +245,6 @@ def source_file(value: Any) -> str | None:
         return None
 
 
-def read(file: str) -> str:
-    """Return the text of a Python file."""
-    with tokenize.open(file) as stream:
-        return stream.read()
-
-
-def parsed(file: str) -> ast.Module | None:
-    """Return the syntax tree of a Python file, None if it cannot be parsed."""
-    try:
-        return ast.parse(read(file))
-    except (OSError, SyntaxError, ValueError, RecursionError):
-        return None
-
-
 def class_name(value: type) -> str:
     """Return a class's name as a user would write it."""
     return value.__qualname__ if value.__module__ == "builtins" else f"{value.__module__}.{value.__qualname__}"
@@ -335,16 +260,6 @@ def text(doc: Any) -> str:
     return ADDRESS.sub("...", inspect.cleandoc(doc))[:MAX_DOC] if isinstance(doc, str) else ""
 
 
-def answer(ask: str, name: str, out: Any) -> None:
-    """Write one answer line for one asked module; an import that fails is an answer too."""
-    try:
-        found = describe(name) if ask == "module" else {"objects": describe_errors(name.split())}
-    except Exception as error:  # the module's own code failed in whatever way it likes: that is what we report
-        found = {"error": f"{type(error).__name__}: {error}"[:500]}
-    out.write(json.dumps({"ask": ask, "name": name, **found}) + "\n")
-    out.flush()
-
-
 def run() -> int:
     """Read what is asked from standard input and write the answers to the real standard output."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -353,9 +268,9 @@ def run() -> int:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what an import prints is not an answer
     for name in asked["modules"]:
-        answer("module", name, out)
+        print(json.dumps({"name": name, **describe(name)}), file=out, flush=True)
     if asked["errors"]:
-        answer("errors", " ".join(asked["errors"]), out)
+        print(json.dumps({"name": "", "objects": describe_errors(asked["errors"])}), file=out, flush=True)
     return 0
 
 

@@ -78,7 +78,9 @@ def identify(specs: list[str]) -> dict[str, str]:
     short = {spec: re.sub(r"[^a-z0-9]+", "-", spec.lower()).strip("-") for spec in specs}
     taken = list(short.values())
     return {
-        spec: one if len(one) <= MAX_ID and one and taken.count(one) == 1 else f"{one[:MAX_ID]}-{digest(spec)[:8]}".lstrip("-")
+        spec: one
+        if len(one) <= MAX_ID and one and taken.count(one) == 1
+        else f"{one[:MAX_ID]}-{digest(spec)[:8]}".lstrip("-")
         for spec, one in short.items()
     }
 
@@ -129,7 +131,11 @@ class Reader:
         """Return one catalogue."""
         if name == "torch-errors":
             return _catalogues.torch_markdown(self.modules[""])
-        made = {"errno": _catalogues.errors_markdown, "signal": _catalogues.signals_markdown, "nvml": _catalogues.nvml_markdown}
+        made = {
+            "errno": _catalogues.errors_markdown,
+            "signal": _catalogues.signals_markdown,
+            "nvml": _catalogues.nvml_markdown,
+        }
         return made[name]()
 
 
@@ -142,10 +148,17 @@ def fetched(url: str, allow_private: bool = False) -> tuple[str, str]:
     with tempfile.TemporaryDirectory() as empty:
         try:
             done = subprocess.run(
-                [sys.executable, "-I", str(FETCHER)], input=asked, capture_output=True, env={}, cwd=empty, timeout=FETCH_SECONDS
+                [sys.executable, "-I", str(FETCHER)],
+                input=asked,
+                capture_output=True,
+                env={},
+                cwd=empty,
+                timeout=FETCH_SECONDS,
             )
         except subprocess.TimeoutExpired:
-            raise Unreachable(f"url:{url}: gave no whole answer in {FETCH_SECONDS} s; try again, or leave it out") from None
+            raise Unreachable(
+                f"url:{url}: gave no whole answer in {FETCH_SECONDS} s; try again, or leave it out"
+            ) from None
     if done.returncode < 0 or not done.stdout:
         raise Unreachable(f"url:{url}: gave no whole answer (ended with {done.returncode}); try again, or leave it out")
     page = json.loads(done.stdout)
@@ -168,9 +181,11 @@ def origin_of(kind: str, target: str) -> tuple[str | None, str | None]:
     if not packages:
         return None, None
     about = importlib.metadata.metadata(packages[0])
-    classifier = next((row.rpartition(" :: ")[2] for row in about.get_all("Classifier") or [] if row.startswith("License ::")), None)
+    classifier = next(
+        (row.rpartition(" :: ")[2] for row in about.get_all("Classifier") or [] if row.startswith("License ::")), None
+    )
     stated = about.get("License-Expression") or classifier or about.get("License")
-    return (one_line(stated)[:100] if stated else None), about.get("Version")
+    return (one_line(stated) if stated else None), about.get("Version")
 
 
 @functools.cache

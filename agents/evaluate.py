@@ -26,6 +26,7 @@ from typing import Any
 
 from agents import _statistics as statistics
 from agents._agent import GiveUp, main
+from agents._job import ROOT
 from bus import files
 
 MODELS = ("base", "specialist")
@@ -92,11 +93,17 @@ def questions(items: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def answer_command(job: Any, model: str, listed: Path, out: Path) -> list[str]:
-    base = job.read("50-train/training.json")["base"]
-    folder = job.path("50-train/base") if base["kind"] == "embedded" else job.goal.base
     adapter = ["--adapter", str(job.path("50-train/adapter"))] if model == "specialist" else []
-    given = ["--base", str(folder), *adapter, "--items", str(listed), "--out", str(out)]
+    given = ["--base", base_of(job), *adapter, "--items", str(listed), "--out", str(out)]
     return ["python", "-m", "training.answer", *given]
+
+
+def base_of(job: Any) -> str:
+    """The base that was trained on: the run's own copy, else the folder or the hub's name that the goal gives."""
+    if job.read("50-train/training.json")["base"]["kind"] == "embedded":
+        return str(job.path("50-train/base"))
+    local = ROOT / Path(job.goal.base).expanduser()
+    return str(local) if local.is_dir() else job.goal.base
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

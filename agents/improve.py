@@ -6,6 +6,7 @@ Reads   goal.md
         00-orient/recalled.json     recalled.v1: what earlier rounds and runs scored on the same topics
         10-research/topics.json     topics.v1: the topics there are
         60-evaluate/scores.jsonl    score.v1: only rows of the slice `validation`; the exam steers nothing
+        70-report/recommendations.json  recommendations.v1: what is left to people
         before/80-improve/next.json next.v1: how many pairs this round wanted
 Writes  next.json   next.v1: topics to strengthen, pairs wanted, changes in plain words
 Asks    nothing
@@ -33,6 +34,7 @@ def improve(job: Any) -> None:
     before = job.read("before/80-improve/next.json")
     wanted = before["examples"] if before else job.goal.examples
     document = plan(job.round, slugs, job.read("60-evaluate/scores.jsonl"), recalled, wanted)
+    document["left_to_people"] = [item["text"] for item in job.read("70-report/recommendations.json")["items"]]
     job.write("next.json", document)
     for change in document["changes"]:
         job.say(change)

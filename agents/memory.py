@@ -86,4 +86,4 @@ def locked(path: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(memory, service=True))
+    raise SystemExit(main(memory))

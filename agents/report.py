@@ -30,7 +30,8 @@ from agents._agent import main
 from agents._html import html
 from agents._page import markdown
 from agents._recommend import Figures, recommend
-from agents._story import Round, learned, tell
+from agents._round import Round, learned
+from agents._story import tell
 
 
 def report(job: Any) -> None:

@@ -23,6 +23,8 @@ def start() -> None:
     python = os.path.join(VENV, "bin", "python")
     if not os.access(python, os.X_OK):
         stop("there is no .venv; run 'make install'")
+    if os.path.exists(os.path.join(VENV, "unfinished")):
+        stop("the installation was interrupted; run 'make install' again")
     if STARTED in sys._xoptions:
         stop("the .venv does not work; remove it and run 'make install'")
     os.execv(python, [python, "-X", STARTED, *sys.argv])

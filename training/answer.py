@@ -46,7 +46,7 @@ def load(base: str, adapter: Path | None) -> tuple["PreTrainedModel", "PreTraine
 
 
 def batches(rows: list[tuple[int, list[int]]]) -> Iterator[list[tuple[int, list[int]]]]:
-    """Cut (position, tokens) pairs into batches of similar length, longest first, so that little padding is computed."""
+    """Cut (position, tokens) pairs into batches of similar length, longest first, to pad little."""
     ordered = sorted(rows, key=lambda row: (-len(row[1]), row[0]))
     for start in range(0, len(ordered), BATCH_ROWS):
         yield ordered[start : start + BATCH_ROWS]
@@ -90,7 +90,7 @@ def generate(
 def losses(
     asked: list[list[int]], items: list[Item], model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
 ) -> list[float]:
-    """Return the mean nats per token of each reference answer after its prompt, or of a passage after its first token."""
+    """Return the mean nats per token of each reference answer, or of a passage from its second token on."""
     import torch
 
     endings = [item["answer"] + (str(tokenizer.eos_token) if item["question"] else "") for item in items]

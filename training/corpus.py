@@ -16,7 +16,8 @@ from pathlib import Path
 
 HELD_OUT_EVERY = 20  # 5% is enough for several hundred passages and costs the base little text
 SKIPPED_FOLDERS = {  # not in every Python, not prose, or a second copy of what is read elsewhere
-    "__pycache__", "dist-packages", "idle_test", "lib2to3", "pydoc_data", "site-packages", "test", "tests", "turtledemo",
+    "__pycache__", "dist-packages", "idle_test", "lib2to3", "pydoc_data", "site-packages", "test", "tests",
+    "turtledemo",
 }  # fmt: skip
 PASSAGE_CHARACTERS = (240, 420)  # about 60 to 120 tokens: long enough for a stable loss, short enough to score quickly
 PASSAGES_PER_DOCUMENT = 8  # more would let one long module speak for the whole slice

@@ -56,6 +56,7 @@ MICRO_BATCH = 4  # rows in memory at once for a published model; the rest of the
 WARMUP_SHARE = 0.05  # of all steps
 BUCKET_BATCHES = 16  # rows of this many batches are sorted by length together, so that little padding is computed
 SAVE_EVERY_S = 20.0  # seconds between checkpoints: what a kill may cost
+DRAFT = ".draft"  # checkpoints are written here and renamed when they are whole
 KEPT_CHECKPOINTS = 2  # the newest, and one more in case a disk loses the newest
 LAST_SECONDS = 8.0  # after the parent's end: time for a checkpoint, then the process goes in any case
 PROGRESS_EVERY_S = 1.0
@@ -144,7 +145,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def base_facts(base: str, vocabulary: str) -> dict[str, Any]:
+def base_facts(base: str) -> dict[str, Any]:
     """Return kind, name and sha256 of the base; a hub model's files are named by its own hub, so it has no sha256."""
     folder = Path(base)
     if not folder.is_dir():
@@ -207,7 +208,8 @@ def load_base(base: str, vocabulary: str) -> tuple["PreTrainedModel", "PreTraine
         return model, tokenizer, "QLoRA NF4"
     # The CPU's fused attention is slow in its backward; the plain one is a third faster on short rows.
     attention = "sdpa" if torch.cuda.is_available() else "eager"
-    return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation=attention), tokenizer, "LoRA"
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation=attention)
+    return model, tokenizer, "LoRA"
 
 
 def lora(settings: dict[str, Any]) -> Any:
@@ -228,12 +230,19 @@ def trainer_class() -> type:
     from trl import SFTTrainer
 
     class Trainer(SFTTrainer):  # type: ignore[misc]
-        def seal_into(self, folder: Path, job: str, metrics: Path) -> None:
-            self.sealing = (folder, job, metrics)
+        sealing: tuple[Path, str, Path]  # the checkpoints' folder, the job's hash, the metrics so far
 
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
             super()._save_checkpoint(model, trial)
             publish_checkpoint(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}", *self.sealing)
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            """On a CPU, put only the assistant's positions through the output layer: TRL's kernel puts all of them."""
+            if self.args.device.type != "cpu":
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return answer_loss(model.get_base_model(), inputs, num_items_in_batch)
 
         def create_model_card(self, *_: Any, **__: Any) -> None:
             """Write none: it would name this machine's folders."""
@@ -241,39 +250,55 @@ def trainer_class() -> type:
     return Trainer
 
 
-def watcher(flow: list[dict[str, list[int]]], rows: int, batch: int, metrics: Path, save_steps: int | None) -> Any:
+def answer_loss(model: "PreTrainedModel", inputs: dict[str, Any], tokens: Any) -> Any:
+    """Return the summed nats of the labelled tokens divided by `tokens`, their number in the whole optimizer step."""
+    import torch
+
+    labels = inputs["labels"][:, 1:]
+    spoken = labels != -100
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=os.environ.get("XBF")=="1"):
+        hidden = model.base_model(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+        ).last_hidden_state[:, :-1]
+        logits = model.get_output_embeddings()(hidden[spoken]).float()
+    total = torch.nn.functional.cross_entropy(logits, labels[spoken], reduction="sum")
+    return total / (spoken.sum() if tokens is None else tokens)
+
+
+def watcher(lengths: list[int], rows: int, batch: int, flags: argparse.Namespace) -> Any:
     """Return the callback that writes metrics and progress, and decides when to save and when to stop."""
     from transformers import TrainerCallback
 
-    before = read_rows(metrics)
+    before = read_rows(flags.metrics)
 
     class Watcher(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.began = time.monotonic() - (before[-1]["seconds"] if before else 0.0)
             self.saved = self.told = time.monotonic()
-            self.tokens = sum(len(row["input_ids"]) for row in flow[: state.global_step * batch])
+            self.tokens = sum(lengths[: state.global_step * batch])
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
             if not logs or "loss" not in logs:
                 return
             step, now = state.global_step, time.monotonic()
-            self.tokens += sum(len(row["input_ids"]) for row in flow[(step - 1) * batch : step * batch])
+            self.tokens += sum(lengths[(step - 1) * batch : step * batch])
             row = {
                 "schema": "metric.v1", "step": step, "epoch": round(step * batch / rows, 4),
                 "loss": round(float(logs["loss"]), 6), "learning_rate": logs.get("learning_rate"),
                 "grad_norm": None if logs.get("grad_norm") is None else round(float(logs["grad_norm"]), 6),
                 "tokens": self.tokens, "seconds": round(now - self.began, 3),
             }  # fmt: skip
-            with metrics.open("a") as file:
+            with flags.metrics.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             if now - self.told >= PROGRESS_EVERY_S or step == state.max_steps:
                 self.told = now
                 say("training", step=step, total=state.max_steps, loss=round(row["loss"], 4))
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            due = time.monotonic() - self.saved >= SAVE_EVERY_S if save_steps is None else (
-                state.global_step % save_steps == 0
-            )  # fmt: skip
+            if flags.save_steps:
+                due = state.global_step % flags.save_steps == 0
+            else:
+                due = time.monotonic() - self.saved >= SAVE_EVERY_S
             if due or stop.is_set():
                 control.should_save, self.saved = True, time.monotonic()
             if stop.is_set():
@@ -287,9 +312,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def config(settings: dict[str, Any], flags: argparse.Namespace, steps: int, draft: Path, gpu: bool) -> Any:
+def config(settings: dict[str, Any], steps: int, draft: Path) -> Any:
+    """Return TRL's configuration; its own defaults are for GPUs and crash on a CPU."""
+    import torch
     from trl import SFTConfig
 
+    gpu = torch.cuda.is_available()
     micro = min(settings["batch"], MICRO_BATCH) if settings["vocabulary"] == "theirs" else settings["batch"]
     if settings["batch"] % micro:
         raise SystemExit(f"sft: --batch {settings['batch']} is no multiple of {micro}; choose another batch")
@@ -305,49 +333,62 @@ def config(settings: dict[str, Any], flags: argparse.Namespace, steps: int, draf
 
 
 def train(flags: argparse.Namespace) -> int:
-    began = time.monotonic()
+    """Do the whole training, or go on with it; return the exit code."""
     settings = settings_of(flags)
-    facts = base_facts(flags.base, flags.vocabulary)
+    facts = base_facts(flags.base)
     job = hashlib.sha256(json.dumps([facts, sha256(flags.data), settings], sort_keys=True).encode()).hexdigest()
-    draft = flags.checkpoints / ".draft"
-    shutil.rmtree(draft, ignore_errors=True)
-    for folder in (flags.checkpoints, flags.out, flags.metrics.parent):
-        folder.mkdir(parents=True, exist_ok=True)
-    resumed = newest_checkpoint(flags.checkpoints, job)
-    if resumed:
-        shutil.copyfile(resumed / "metrics.jsonl", flags.metrics)
-        say(f"going on from {resumed.name}")
-    else:
-        flags.metrics.write_text("")
+    resumed = begin(flags, job)
     say("loading the base model")
     import torch
     from datasets import Dataset
+    from transformers import PrinterCallback
 
     keep_memory()
     if flags.threads:
         torch.set_num_threads(flags.threads)
-    gpu = torch.cuda.is_available()
     model, tokenizer, method = load_base(flags.base, flags.vocabulary)
-    encoded = encode(read_rows(flags.data), tokenizer, settings["max_length"])
+    facts["parameters"] = model.num_parameters()
+    rows = read_rows(flags.data)
+    encoded = encode(rows, tokenizer, settings["max_length"])
     if not encoded:
         raise SystemExit(f"{flags.data}: no row leaves room for an answer; raise --max-length")
     lengths = [len(row["input_ids"]) for row in encoded]
     order = training_order(lengths, settings["batch"], settings["epochs"], settings["max_steps"], settings["seed"])
-    flow = [encoded[row] for row in order]
-    steps = len(flow) // settings["batch"]
     trainer = trainer_class()(
         model=model, processing_class=tokenizer, peft_config=lora(settings),
-        args=config(settings, flags, steps, draft, gpu), train_dataset=Dataset.from_list(encoded).select(order),
-        callbacks=[watcher(flow, len(encoded), settings["batch"], flags.metrics, flags.save_steps)],
+        args=config(settings, len(order) // settings["batch"], flags.checkpoints / DRAFT),
+        train_dataset=Dataset.from_list(encoded).select(order),
+        callbacks=[watcher([lengths[row] for row in order], len(encoded), settings["batch"], flags)],
     )  # fmt: skip
-    trainer.seal_into(flags.checkpoints, job, flags.metrics)
+    trainer.remove_callback(PrinterCallback)
+    trainer.sealing = (flags.checkpoints, job, flags.metrics)
     training.set()
-    result = trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-    if stop.is_set() and trainer.state.global_step < steps:
-        say("stopped; the same command goes on from here", step=trainer.state.global_step, total=steps)
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    if trainer.state.global_step < trainer.state.max_steps:
+        say("stopped; the same command goes on from here", step=trainer.state.global_step)
         return STOPPED
-    finish(flags, settings, facts, method, trainer, resumed, began, gpu, len(encoded), result)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    about = {
+        "base": facts, "method": method, "settings": settings, "rows": len(encoded),
+        "rows_left_out": len(rows) - len(encoded), "device": device,
+        "resumed_from": resumed.name if resumed else None,
+    }  # fmt: skip
+    finish(flags, about, trainer)
     return 0
+
+
+def begin(flags: argparse.Namespace, job: str) -> Path | None:
+    """Make the folders, sweep half-written checkpoints, and return the one to go on from, its metrics put back."""
+    shutil.rmtree(flags.checkpoints / DRAFT, ignore_errors=True)
+    for folder in (flags.checkpoints, flags.out, flags.metrics.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    resumed = newest_checkpoint(flags.checkpoints, job)
+    if resumed is None:
+        flags.metrics.write_text("")
+        return None
+    shutil.copyfile(resumed / "metrics.jsonl", flags.metrics)
+    say(f"going on from {resumed.name}")
+    return resumed
 
 
 def keep_memory() -> None:
@@ -360,29 +401,31 @@ def keep_memory() -> None:
         libc.mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
 
 
-def finish(flags, settings, facts, method, trainer, resumed, began, gpu, rows, result) -> None:
-    adapter = flags.out / "adapter"
-    trainer.model.save_pretrained(adapter)
-    (adapter / "README.md").unlink(missing_ok=True)
-    written = json.loads((adapter / "adapter_config.json").read_text())
-    written["base_model_name_or_path"] = facts["name"]
-    written["target_modules"] = sorted(written["target_modules"])
-    (adapter / "adapter_config.json").write_text(json.dumps(written, indent=2, sort_keys=True) + "\n")
+def finish(flags: argparse.Namespace, about: dict[str, Any], trainer: Any) -> None:
+    """Write the adapter without a path of this machine in it, and training.json beside it."""
+    write_adapter(trainer.model, flags.out / "adapter", about["base"]["name"])
     metrics = read_rows(flags.metrics)
-    tail = metrics[-max(1, len(metrics) // 20):]
-    trainable = sum(w.numel() for w in trainer.model.parameters() if w.requires_grad)
-    everything = sum(w.numel() for w in trainer.model.parameters())
-    seconds = metrics[-1]["seconds"]
+    last, tail = metrics[-1], metrics[-max(1, len(metrics) // 20) :]
+    weights = list(trainer.model.parameters())
     document = {
-        "schema": "training.v1", "base": {**facts, "parameters": everything}, "method": method,
-        "settings": settings, "rows": rows, "steps": trainer.state.global_step, "epochs": metrics[-1]["epoch"],
-        "tokens": metrics[-1]["tokens"], "final_loss": round(sum(r["loss"] for r in tail) / len(tail), 6),
-        "seconds": seconds, "device": "gpu" if gpu else "cpu", "gpu_seconds": seconds if gpu else 0.0,
-        "resumed_from": resumed.name if resumed else None, "trainable_parameters": trainable,
-        "versions": {n: version(n) for n in ("torch", "transformers", "trl", "peft")},
-    }
+        "schema": "training.v1", **about, "steps": last["step"], "epochs": last["epoch"], "tokens": last["tokens"],
+        "final_loss": round(sum(row["loss"] for row in tail) / len(tail), 6), "seconds": last["seconds"],
+        "gpu_seconds": 0.0 if about["device"] == "cpu" else last["seconds"],
+        "trainable_parameters": sum(weight.numel() for weight in weights if weight.requires_grad),
+        "versions": {name: version(name) for name in ("peft", "torch", "transformers", "trl")},
+    }  # fmt: skip
     (flags.out / "training.json").write_text(json.dumps(document, indent=1) + "\n")
-    say("trained", step=trainer.state.global_step, total=trainer.state.global_step, loss=document["final_loss"])
+    say("trained", step=last["step"], total=last["step"], loss=document["final_loss"])
+
+
+def write_adapter(model: Any, folder: Path, base: str) -> None:
+    """Save the adapter; PEFT would name the base by its path here, and list its modules in no fixed order."""
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    written = json.loads((folder / "adapter_config.json").read_text())
+    written["base_model_name_or_path"] = base
+    written["target_modules"] = sorted(written["target_modules"])
+    (folder / "adapter_config.json").write_text(json.dumps(written, indent=2, sort_keys=True) + "\n")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,0 +1,141 @@
+"""Cut questions and answers from the collected sources, each with the span that its answer comes from.
+
+    bin/agent generate runs/gpu-ops --once
+
+Reads   goal.md
+        10-research/topics.json     topics.v1: what each pair is about
+        20-collect/sources.jsonl    source.v1: which sources there are
+        20-collect/sources/*.md     what the pairs are cut from
+        before/80-improve/next.json next.v1: topics to strengthen, from the second round on
+        before/30-generate/examples/*.jsonl   example.v1: the last round's pairs, which are all kept
+Writes  examples/*.jsonl            example.v1: one file per kind, rows by id
+Asks    nothing
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import Any
+
+from agents._agent import GiveUp, main
+from agents._compare import comparisons
+from agents._fact import Fact
+from agents._facts import pool
+from agents._families import Node, family_id, group
+from agents._select import KINDS, LISTED, MIN_FAMILIES, MIN_KIND, choose, is_listed, wordings_each
+from agents._wording import MOST_WORDINGS, Example, more, worded
+
+LEAST_GROWTH = 0.1  # of the pairs, in a later round: less could not be seen in its scores
+
+
+def generate(job: Any) -> None:
+    topics = job.read("10-research/topics.json")["topics"]
+    rows = job.read("20-collect/sources.jsonl")
+    texts = {row["id"]: job.read(f"20-collect/{row['file']}") for row in rows}
+    facts = facts_of(rows, texts, topics)
+    job.say(f"{len(facts)} facts in {len(rows)} sources")
+    listed = frozenset(row["id"] for row in rows if row["origin"] in LISTED)
+    before = [row for name in job.glob("before/30-generate/examples/*.jsonl") for row in job.read(name)]
+    if before:
+        plan = job.read("before/80-improve/next.json") or {"focus": [], "examples": 0}
+        focus = [row["topic"] for row in plan["focus"]]
+        examples = extended(before, facts, focus, max(plan["examples"], ceil(len(before) * (1 + LEAST_GROWTH))), job.seed)
+        job.say(f"{len(examples) - len(before)} pairs more than before, for {', '.join(focus) or 'no topic'}")
+    else:
+        examples = first(facts, listed, job.goal.examples, job.seed)
+        if lack := lacking(examples, len(facts)):
+            raise GiveUp(f"goals/{job.goal.name}.md: {lack}; add sources with more documented objects", kind="goal")
+    for kind in KINDS:
+        job.write(f"examples/{kind}.jsonl", sorted((e for e in examples if e["kind"] == kind), key=lambda e: e["id"]))
+    job.say(statistics(examples, listed), pairs=len(examples), families=len({e["family"] for e in examples}))
+
+
+def facts_of(
+    rows: Sequence[Mapping[str, Any]], texts: Mapping[str, str], topics: Sequence[Mapping[str, Any]]
+) -> list[Fact]:
+    """Every usable fact of the sources and every comparison of two of them, by key."""
+    single = pool(rows, texts, topics)
+    return sorted({fact.key: fact for fact in single + comparisons(single)}.values(), key=lambda fact: fact.key)
+
+
+def first(facts: Sequence[Fact], listed: frozenset[str], wanted: int, seed: int) -> list[Example]:
+    """About `wanted` examples of whole families; more if the exam needs more families, fewer if there are no more facts."""
+    heads, _ = group([fact.node() for fact in facts])
+    members: dict[str, list[Fact]] = defaultdict(list)
+    for fact in facts:
+        members[heads[fact.key]].append(fact)
+    families = {family_id(fact.answer for fact in own): own for own in members.values()}
+    made = {name: worded(own, name, wordings_each(wanted), seed) for name, own in families.items()}
+    made = {name: own for name, own in one_answer_each(made).items() if own}
+    return [example for name in choose(made, listed, wanted, seed) for example in made[name]]
+
+
+def one_answer_each(families: Mapping[str, Sequence[Example]]) -> dict[str, list[Example]]:
+    """Without the families that ask what another one asks too."""
+    asked = Counter(question for own in families.values() for question in {example["question"] for example in own})
+    return {name: list(own) for name, own in families.items() if all(asked[example["question"]] == 1 for example in own)}
+
+
+def extended(
+    before: Sequence[Example], facts: Sequence[Fact], focus: Sequence[str], wanted: int, seed: int
+) -> list[Example]:
+    """The examples of the last round as they were, and new ones about the topics in focus, `wanted` in all.
+
+    Old families keep their ids and members: a fact that would join two of them is left out. New families come first, then
+    new facts and wordings of the old ones.
+    """
+    old = [Node(e["id"], e["answer"], e["question"], spans_of(e), e["family"]) for e in before]
+    heads, left_out = group(old + [fact.node() for fact in facts])
+    members: dict[str, list[Fact]] = defaultdict(list)
+    for fact in facts:
+        if fact.key not in left_out:
+            members[heads[fact.key]].append(fact)
+    known = {example["family"] for example in before}
+    asked = {example["question"] for example in before}
+    grown = list(before)
+    size = Counter(example["family"] for example in before)
+    for head in sorted(members, key=lambda head: (head in known, head)):
+        own = [fact for fact in members[head] if fact.topic in focus]
+        if not own or len(grown) >= wanted:
+            continue
+        name = head if head in known else family_id(fact.answer for fact in members[head])
+        new = more(own, name, seed) if head in known else worded(own, name, MOST_WORDINGS - 1, seed)
+        room = MOST_WORDINGS - size[name]
+        added = [example for example in new if example["question"] not in asked][:room]
+        asked.update(example["question"] for example in added)
+        size[name] += len(added)
+        grown += added
+    return grown
+
+
+def spans_of(example: Example) -> tuple[tuple[str, int, int], ...]:
+    return tuple((span["source"], span["start"], span["end"]) for span in example["spans"])
+
+
+def lacking(examples: Sequence[Example], facts: int) -> str:
+    """What is missing for an exam that can tell anything, in a few words; "" if nothing is."""
+    families = len({example["family"] for example in examples})
+    if families < MIN_FAMILIES:
+        return f"its sources give {families} families of facts ({facts} facts), and an exam needs {MIN_FAMILIES}"
+    kinds = Counter(example["kind"] for example in examples)
+    kind = min(KINDS, key=lambda kind: kinds[kind])
+    return f"its sources give {kinds[kind]} pairs of the kind {kind}, and {MIN_KIND} are needed" if kinds[kind] < MIN_KIND else ""
+
+
+def statistics(examples: Sequence[Example], listed: frozenset[str]) -> str:
+    """One line of counts for the log."""
+    kinds = Counter(example["kind"] for example in examples)
+    families = Counter(example["family"] for example in examples)
+    short = sum(example["short"] for example in examples) / max(1, len(examples))
+    lists = sum(is_listed([example], listed) for example in examples) / max(1, len(examples))
+    counted = ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS)
+    return (
+        f"{len(examples)} pairs in {len(families)} families ({counted}); at most {max(families.values(), default=0)} a family; "
+        f"{short:.0%} short answers; {lists:.0%} from errno and signals"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(generate))

@@ -1,0 +1,99 @@
+"""Show a run while it works: a table at a terminal, one line for each change elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import click
+from _look import Row, heartbeat, rows
+
+from bus.mailbox import order
+from bus.run import Run
+
+PLAIN_EVERY_S = 10.0  # between two progress lines of one step where there is no terminal
+MAX_SAID = 60  # characters of what an agent says that fit a table
+
+
+class Live:
+    """A context that shows a run; call `show()` every `every_s` seconds."""
+
+    every_s = 0.5
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._table: Any = None
+        self._states: dict[tuple[str, str], str] = {}
+        self._said: dict[str, tuple[str, float]] = {}
+
+    def __enter__(self) -> Live:
+        if sys.stdout.isatty():
+            from rich.live import Live as Screen
+
+            self._table = Screen(refresh_per_second=4, transient=False)
+            self._table.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._table is not None:
+            self._table.__exit__(*error)
+
+    def show(self, final: bool = False) -> None:
+        beat = heartbeat(self.run)
+        found = rows(self.run, beat)
+        if self._table is not None:
+            self._table.update(table(self.run, found, beat), refresh=final)
+        else:
+            self._plain(found)
+
+    def _plain(self, found: list[Row]) -> None:
+        for row in found:
+            key = (row.step, row.id)
+            before, self._states[key] = self._states.get(key, "waiting"), row.state
+            if row.state != before:
+                click.echo(f"{row.id} {row.step}: {row.state}" + (f", {row.seconds:.1f} s" if row.seconds else ""))
+            if row.now and self._news(row):
+                click.echo(f"{row.id} {row.step}: {_plain_text(row.now)}")
+
+    def _news(self, row: Row) -> bool:
+        """True if a step says something new, and not more often than every ten seconds."""
+        text, since = self._said.get(row.step, ("", 0.0))
+        if row.now == text or time.monotonic() - since < PLAIN_EVERY_S:
+            return False
+        self._said[row.step] = (row.now, time.monotonic())
+        return True
+
+
+def table(run: Run, found: list[Row], beat: dict[str, Any] | None) -> Any:
+    """The live table of the newest round."""
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(title=f"{run.name}: {(beat or {}).get('state', 'starting')}", title_justify="left", box=None)
+    for name, right in (("step", 0), ("", 0), ("state", 0), ("try", 1), ("seconds", 1), ("now", 0), ("progress", 0)):
+        made.add_column(name, justify="right" if right else "left", no_wrap=True)
+    last = max((row.id for row in found if row.state != "waiting"), key=order, default="r1")
+    agents = (beat or {}).get("agents", {})
+    for row in (row for row in found if row.id == last):
+        numbers = agents.get(row.step, {}).get("numbers", {}) if row.state == "running" else {}
+        seconds = f"{row.seconds:.1f}" if row.seconds else ""
+        said = Text(_plain_text(row.now)[:MAX_SAID])
+        count = str(row.tries or "")
+        made.add_row(row.step, row.id, Text(row.state, style=STYLES.get(row.state, "")), count, seconds, said, progress(numbers))
+    return made
+
+
+STYLES = {"done": "green", "running": "bold", "failed": "yellow", "dead": "red", "held": "yellow"}
+
+
+def progress(numbers: dict[str, Any]) -> str:
+    """`40/300  loss 2.10` from the numbers that an agent told."""
+    parts = [f"{numbers['step']:.0f}/{numbers['total']:.0f}"] if {"step", "total"} <= numbers.keys() else []
+    parts += [f"loss {numbers['loss']:.3f}"] if "loss" in numbers else []
+    return "  ".join(parts)
+
+
+def _plain_text(text: str) -> str:
+    """Text that cannot move the cursor or colour the terminal."""
+    return "".join(char if char.isprintable() else " " for char in text)

@@ -1,0 +1,120 @@
+"""Look at a run: find its folder, tell its steps as rows, its spending and its verdict. Reads only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import _start
+import click
+
+from bus import files, schema, tries
+from bus.mailbox import order
+from bus.run import FOREVER, Run, round_of
+
+SLICES = ("taught", "unseen", "general")
+USAGE = 2
+
+
+def find_run(command: str, name: str) -> Path:
+    """The folder of a run, given by path or by bare name (runs/NAME); ends with one line and exit 2 if there is none."""
+    paths = [Path(name)] + ([Path(_start.ROOT) / "runs" / name] if os.sep not in name else [])
+    for path in paths:
+        if (path / "run.json").is_file():
+            return path.absolute()
+    there = sorted(path.parent.name for path in (Path(_start.ROOT) / "runs").glob("[!.]*/run.json"))
+    known = f"there are {', '.join(there)}" if there else "there are no runs yet; start one with 'make pipeline GOAL=…'"
+    click.echo(f"bin/{command}: {name}: is no run (no run.json in it); {known}", err=True)
+    sys.exit(USAGE)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One request of one step, as `bin/status` tells it."""
+
+    step: str
+    id: str
+    state: str
+    tries: int
+    seconds: float
+    usd: float
+    now: str = ""  # what its agent does at this moment
+
+    def public(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if key != "now"}
+
+
+def heartbeat(run: Run) -> dict[str, Any] | None:
+    """The supervisor's last heartbeat while it lives, else None."""
+    home = run.folder / "supervisor"
+    if not files.is_locked(home / "lock"):
+        return None
+    with contextlib.suppress(FileNotFoundError, files.BadFile, schema.Invalid):
+        return dict(schema.check(files.read_json(home / "heartbeat.json"), "heartbeat.v1"))
+    return None
+
+
+def rows(run: Run, beat: dict[str, Any] | None = None) -> list[Row]:
+    """Every step's requests, in order of round and step; steps of a wanted round that nobody asked yet are `waiting`."""
+    agents = (beat or {}).get("agents", {})
+    looks = {step.name: run.mailbox(step.name).listing() for step in run.steps}
+    ids = {id for look in looks.values() for id in look.requests | look.replies | look.dead if round_of(id)}
+    ids |= {f"r{n}" for n in range(1, (1 if run.rounds >= FOREVER else run.rounds) + 1)}
+    return [_row(run, step.name, id, agents.get(step.name, {})) for id in sorted(ids, key=order) for step in run.steps]
+
+
+def _row(run: Run, step: str, id: str, agent: dict[str, Any]) -> Row:
+    mailbox = run.mailbox(step)
+    state = mailbox.state(id) or "waiting"
+    if state == "done":
+        with contextlib.suppress(files.BadFile, schema.Invalid):
+            if reply := run.reply(step, round_of(id) or 1):
+                return Row(step, id, state, len(reply["tries"]) + 1, reply["seconds"], reply["usd"])
+    history = tries.all_tries(mailbox.work(id))
+    mine = agent.get("claim") == id
+    now = str(agent.get("say", "")) if mine else ""
+    return Row(step, id, state, len(history), round(float(agent.get("age_s", 0.0)), 1) if mine else 0.0, 0.0, now)
+
+
+def spend(run: Run) -> dict[str, float]:
+    """What the committed replies cost, summed."""
+    replied, _ = run.listings()
+    keys = ("usd", "gpu_s", "seconds", "cpu_s")
+    return {key: round(sum(float(reply[key]) for reply in replied.values()), 3) for key in keys}
+
+
+def run_state(run: Run, found: list[Row]) -> str:
+    """One word for the run: done, or the most telling state among its rows."""
+    states = [row.state for row in found]
+    if all(state == "done" for state in states) and run.rounds < FOREVER:
+        return "done"
+    if "running" in states:
+        return "running"
+    if run.hold.exists():
+        return "held"
+    return next((state for state in ("dead", "failed") if state in states), "waiting")
+
+
+def verdict(run: Run) -> dict[str, Any] | None:
+    """The newest verdict.json, checked; None where there is none."""
+    for path in sorted(run.folder.glob("*/outbox/r*/verdict.json"), key=lambda path: order(path.parts[-2]))[::-1]:
+        with contextlib.suppress(FileNotFoundError, files.BadFile, schema.Invalid):
+            return dict(schema.check(files.read_json(path), "verdict.v1"))
+    return None
+
+
+def ending(run: Run) -> list[str]:
+    """What a finished run came to, in a few lines: cost, then one line for each slice."""
+    cost = spend(run)
+    lines = [f"{run.name}: done; steps took {cost['seconds']:.0f} s, {cost['cpu_s']:.0f} s of CPU, ${cost['usd']:.2f}"]
+    for name in SLICES if (found := verdict(run)) else ():
+        one = found["slices"][name] if found else {}
+        lines.append(
+            f"  {name:8} {one['verdict']:12} {one['measure']}: base {one['base']:.3f}, specialist {one['specialist']:.3f}, "
+            f"difference {one['difference']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}], n {one['n']}"
+        )
+    return lines
