@@ -7,8 +7,8 @@ The function gets a Job. A step's function writes artifacts; a service's returns
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-import json
 import os
 import signal
 import sys
@@ -30,6 +30,7 @@ from bus.run import Run, RunError
 from bus.wake import Bell
 
 DONE, FAILED, USAGE, BUSY, WAITING, GAVE_UP = 0, 1, 2, 75, 76, 100  # exit codes, everywhere (DESIGN 9)
+IDLE_BYTES = 40 * 1024 * 1024  # a waiting agent holds about 32 MB; one that holds more after a job starts itself anew
 Work = Callable[[Job], Any]
 
 
@@ -84,8 +85,19 @@ class Agent:
                         claim.release()
                         break
                     self._attempt(claim)
+                if resident() > IDLE_BYTES and not self.stopping.is_set():
+                    self._start_anew()
                 self.bell.wait()
         return DONE
+
+    def _start_anew(self) -> None:
+        """Replace this process by a fresh one of the same pid: what a job left in memory does not wait with the agent."""
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) > 2:
+                with contextlib.suppress(OSError):  # the listing's own descriptor
+                    os.set_inheritable(int(name), False)
+        self.beat.keep()
+        os.execv(sys.executable, sys.orig_argv)
 
     def once(self) -> int:
         """Do one pending request, by hand; the exit code says how it went."""
@@ -182,6 +194,11 @@ class Agent:
         return {"kind": kind, "message": message, "where": where, "seconds": seconds, **facts}
 
 
+def resident() -> int:
+    """Bytes of memory that this process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def find_mailbox(run: Run, agent: str, step: str | None) -> str:
     """The mailbox that an agent serves in a run: the named step, or the one step or service of that agent."""
     if step:
@@ -218,12 +235,3 @@ def main(work: Work, agent: str | None = None) -> int:
     except (RunError, _config.ConfigError) as error:
         click.echo(f"{name}: {error}", err=True)
         return USAGE
-
-
-def said(line: str) -> dict[str, Any]:
-    """A line of a try's log.txt, parsed; {} for a torn one."""
-    try:
-        document = json.loads(line)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}

@@ -97,9 +97,12 @@ def intervals(bars: Sequence[Bar], title: str, across: str) -> str:
     return svg(bottom + BOTTOM, title, parts)
 
 
-def pairs(rows: Sequence[tuple[str, float, float]], title: str, across: str) -> str:
-    """Two bars per row, base above specialist, each with its value; rows are (label, base, specialist)."""
-    axis = ticks(min(0.0, *(min(a, b) for _, a, b in rows)), max(0.0, *(max(a, b) for _, a, b in rows)))
+def pairs(rows: Sequence[tuple[str, float, float]], title: str, across: str, full: float = 1.0) -> str:
+    """Two bars per row, base above specialist, each with its value; rows are (label, base, specialist).
+
+    The axis reaches to `full` at least, so that a small score looks small.
+    """
+    axis = ticks(min(0.0, *(min(a, b) for _, a, b in rows)), max(full, *(max(a, b) for _, a, b in rows)))
     at_x = scale(axis[0], axis[-1], LEFT, WIDTH - RIGHT)
     height = ROW + 8
     bottom = TOP + height * len(rows)

@@ -14,7 +14,7 @@ from agents._near import jaccard, letters, words
 MOST_COMPARED = 160  # pairs; every comparison merges two families, and the exam needs many families
 MOST_OF_A_KIND = 10  # pairs of one module or catalogue, so that no source fills them all
 LONGEST = 13  # words of each side; together they are still one readable answer
-LIKE, SAME = 0.3, 0.9  # Jaccard of letter trigrams: below, a comparison is far-fetched; above, there is nothing to tell apart
+LIKE, SAME = 0.3, 0.9  # Jaccard of letter trigrams: below is far-fetched, above there is nothing to tell apart
 
 NAMED = ("named", "described", "error-described", "symbol")
 TOLD = ("summary", "error-summary", "meaning")
@@ -37,12 +37,16 @@ def comparisons(facts: Iterable[Fact]) -> list[Fact]:
     groups: dict[tuple[str, str], list[Thing]] = defaultdict(list)
     for thing in _things(facts):
         groups[thing.name.slot("what") or thing.name.slot("sort"), thing.name.spans[0][0]].append(thing)
-    scored = sorted(
-        (-score, one.name.answer, other.name.answer, one, other)
-        for things in groups.values()
-        for one, other in combinations(sorted(things, key=lambda thing: thing.name.key), 2)
-        if LIKE <= (score := jaccard(one.letters, other.letters)) <= SAME
-    ) if groups else []
+    scored = (
+        sorted(
+            (-score, one.name.answer, other.name.answer, one, other)
+            for things in groups.values()
+            for one, other in combinations(sorted(things, key=lambda thing: thing.name.key), 2)
+            if LIKE <= (score := jaccard(one.letters, other.letters)) <= SAME
+        )
+        if groups
+        else []
+    )
     made: list[Fact] = []
     used: set[str] = set()
     count: dict[str, int] = defaultdict(int)

@@ -32,7 +32,7 @@ NOTICES = {
 }  # fmt: skip
 NAME = re.compile(r"`{0,2}(\*{0,2}[A-Za-z_][\w.]*(?:\s*(?:,|/|\band\b)\s*\*{0,2}[A-Za-z_][\w.]*)*)`{0,2}\s*")
 BULLET = re.compile(r"(?:[-*+•]|\d+[.)])\s+(.*)")
-CLINIC = re.compile(r" {2}(\w+)")  # Argument Clinic: a name two spaces in, its description four spaces in
+CLINIC = re.compile(r"(?: {2})?([a-z_]\w*)")  # Argument Clinic: a name on its own line, its description two deeper
 TABLE = re.compile(r"[=+|-]{4,}|\S {3,}\S.* {3,}\S|^\s*\|")
 NO_PROSE = re.compile(r"\.\. |[{}]|For a complete description of ")  # link targets, literal data, pointers elsewhere
 
@@ -137,7 +137,9 @@ def take_body(found: Documented, lines: list[str]) -> None:
         end = block_end(lines, index)
         block = lines[index:end]
         shown = literal and line.startswith(" ")
-        literal = shown or (literal and not line.strip()) or (block[-1].endswith("::") and not DIRECTIVE.match(line.strip()))
+        literal = (
+            shown or (literal and not line.strip()) or (block[-1].endswith("::") and not DIRECTIVE.match(line.strip()))
+        )
         if not line.strip():
             end = index + 1
         elif shown:
@@ -150,7 +152,7 @@ def take_body(found: Documented, lines: list[str]) -> None:
         elif line.strip().startswith((">>>", "```")) or (line.startswith("    ") and looks_like_code(block)):
             end = fence_end(lines, index) if line.strip().startswith("```") else end
             found.examples.append(code_of(lines[index:end]))
-        elif CLINIC.fullmatch(line) and block[1:] and block[1].startswith("    "):
+        elif CLINIC.fullmatch(line) and block[1:] and block[1].startswith("  "):
             found.parameters.append((line.strip(), "", folded(block[1:])))
         elif not any(TABLE.search(row) for row in block) and not NO_PROSE.match(line.strip()):
             kind = "item" if BULLET.match(line.strip()) else "details"
@@ -194,6 +196,7 @@ def block_end(lines: list[str], start: int) -> int:
     indent = len(first) - len(first.lstrip())
     literal = first.strip().startswith(">>>") or (indent >= 4 and not BULLET.match(first.strip()))
     end = start + 1
+    follows_clinic = lines[end : end + 1] and lines[end].startswith(" " * (indent + 2))
     while end < len(lines):
         row = lines[end]
         if not row.strip():
@@ -201,9 +204,10 @@ def block_end(lines: list[str], start: int) -> int:
             inside = follows.startswith(" " * max(indent, 4)) if literal else False
             if not (inside and follows.strip()):
                 break
-        elif (not literal and (
-            BULLET.match(row.strip()) or FIELD.match(row.strip()) or row.strip().startswith((".. ", ">>>", "```"))
-        )) or (CLINIC.fullmatch(first) and not row.startswith("    ")):
+        elif (
+            not literal
+            and (BULLET.match(row.strip()) or FIELD.match(row.strip()) or row.strip().startswith((".. ", ">>>", "```")))
+        ) or (CLINIC.fullmatch(first) and follows_clinic and not row.startswith(" " * (indent + 2))):
             break
         end += 1
     return end
@@ -235,7 +239,16 @@ def entries(lines: list[str]) -> list[tuple[str, str, list[str]]]:
             out.append((parsed[0], parsed[1], [parsed[2]]))
         elif out:
             out[-1][2].append(line)
-    return out
+    return [numpy_entry(*one) for one in out]
+
+
+def numpy_entry(name: str, noted: str, text: list[str]) -> tuple[str, str, list[str]]:
+    """Return an entry with NumPy's `name : type` and its description on the next lines told apart."""
+    if not text[0].startswith(": "):
+        return name, noted, text
+    if any(line.strip() for line in text[1:]):
+        return name, clean(text[0][2:]), text[1:]
+    return name, noted, [text[0][2:]]
 
 
 def entry(line: str) -> tuple[str, str, str] | None:
@@ -249,7 +262,8 @@ def entry(line: str) -> tuple[str, str, str] | None:
         closing = closed(rest)
         noted, rest = rest[1:closing], rest[closing + 1 :].lstrip()
     if rest.startswith(":"):
-        return name, clean(noted), rest.lstrip(":").strip()
+        spaced = ": " if line[: match.end()].endswith(" ") and not noted else ""  # NumPy's, see numpy_entry
+        return name, clean(noted), spaced + rest.lstrip(":").strip()
     if rest.startswith(("- ", "-- ")) and not noted:
         return name, "", rest.lstrip("- ")
     return (name, clean(noted), "") if not rest else None

@@ -15,10 +15,13 @@ SORTS = {"errno": "errno name", "signal": "signal", "nvml": "NVML return code"}
 MET = {"errno": "a system call failed with {}", "signal": "a process was sent {}", "nvml": "NVML returns {}"}
 RAISERS = {"errno": "Python", "nvml": "pynvml"}
 
-_ERROR = re.compile(r"`(\w+)` in `([\w.]+)`: (.+)$")
+_ERROR = re.compile(  # a function, a class or a method, without what is inside it
+    r"`(\w+)` in `([a-z]\w*|\w+(?:\.(?!__init__)\w+)?)[\w.]*`: (.+)$"
+)
 _NUMBERED = re.compile(r"`(\w+)` \((-?\d+)\): (.+)$")
 _RAISED_FOR = re.compile(r"`(\w+)`: raised for ((?:`\w+` \(-?\d+\)(?: and )?)+)$")
 _EXIT = re.compile(r"`(\w+)`: exit status (\d+) in a shell")
+_ASSUMED = re.compile(r"\bself\.|\bis (?:not )?None|not be None")  # written for the module's own authors
 _CONSTANT = re.compile(r"`(\w+)` = `([^`]+)`(?:: (.+))?$")
 _ENTRY = re.compile(r"`([^`]+)`: (.+)$")
 
@@ -30,8 +33,8 @@ def section_facts(cut: Cutter, block: Block, title: str) -> Iterator[Fact]:
         if found := _ERROR.match(piece.text):
             yield from _message(cut, piece, found, heading.removeprefix("Errors raised in "))
         elif found := _NUMBERED.match(piece.text):
-            explained = cut.catalogue not in SORTS or (cut.catalogue == "nvml" and not found[1].startswith("NVML_ERROR"))
-            yield from _comment(cut, piece, found, "pynvml") if explained else _numbered(cut, piece, found)
+            code = cut.catalogue != "nvml" or found[1].startswith("NVML_ERROR")
+            yield from _numbered(cut, piece, found) if code else _comment(cut, piece, found, "pynvml")
         elif found := _RAISED_FOR.match(piece.text):
             raiser = RAISERS.get(cut.catalogue, "Python")
             for name in re.findall(r"`(\w+)`", found[2]):
@@ -61,9 +64,8 @@ def entry(cut: Cutter, piece: Piece, title: str) -> Iterator[Fact]:
 
 def _message(cut: Cutter, piece: Piece, found: re.Match[str], module: str) -> Iterator[Fact]:
     raiser, message = piece.group(found, 2), piece.group(found, 3)
-    raiser = raiser.part(0, len(raiser.text.removesuffix(".__init__")))
-    hidden = any(part.startswith("_") for part in raiser.text.split(".")) or raiser.text.count(".") > 1
-    if hidden or not plain(message.text, LONGEST_QUOTE + 4):
+    internal = raiser.text.startswith("_") or "._" in raiser.text or _ASSUMED.search(message.text)
+    if internal or not plain(message.text, LONGEST_QUOTE + 4):
         return
     yield cut.fact("message-of", message, name=f"{module}.{raiser.text}", error=found[1])
     if '"' not in message.text and len(message.text.split()) <= LONGEST_QUOTE:
@@ -74,8 +76,8 @@ def _numbered(cut: Cutter, piece: Piece, found: re.Match[str]) -> Iterator[Fact]
     name, text = found[1], first_sentence(piece.group(found, 3))
     if not plain(text.text, LONGEST_ANSWER, fewest=1):
         return
-    sort = SORTS[cut.catalogue]
-    yield cut.fact("meaning", text, name=name, met=MET[cut.catalogue].format(name))
+    sort = SORTS.get(cut.catalogue, "constant")
+    yield cut.fact("meaning", text, name=name, met=MET.get(cut.catalogue, "a program reports {}").format(name))
     if len(text.text.split()) <= LONGEST_QUOTE:
         yield cut.fact("symbol", piece.group(found, 1), sort=sort, says=text.text.rstrip("."))
     yield cut.fact("number", piece.group(found, 1), sort=sort, number=found[2])
@@ -84,7 +86,7 @@ def _numbered(cut: Cutter, piece: Piece, found: re.Match[str]) -> Iterator[Fact]
 def _constant(cut: Cutter, piece: Piece, found: re.Match[str], module: str) -> Iterator[Fact]:
     if found[3]:
         yield from _comment(cut, piece, found, module)
-    if len(found[2].lstrip("-0")) >= DISTINCT_DIGITS and found[2].lstrip("-").isdigit():
+    if len(found[2].lstrip("-0")) >= DISTINCT_DIGITS and found[2].lstrip("-").isdigit() and found[1].isupper():
         yield cut.fact("value", piece.group(found, 2), name=f"{module}.{found[1]}")
 
 

@@ -1,7 +1,7 @@
 """A fact: what can be asked, and the span that answers it.
 
-A fact has a shape (which wordings fit, `agents/_templates.py`), slots (what a wording is filled with) and an answer that
-stands in the source, letter by letter.
+A fact has a shape (which wordings fit, `agents/wordings.toml`), slots (what a wording is filled with) and an answer
+that stands in the source, letter by letter.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,9 @@ from agents._near import words
 from agents._object_facts import object_facts
 
 MOST_MENTIONS = 5  # an answer that stands in more other facts than this names none of them
-VALUES = 40  # constants' bare numbers asked for per source: true, short, and worth little
+VALUES = 15  # constants' bare numbers asked for per source: true, short, and worth little
+
+Row = Mapping[str, Any]  # source.v1 or a topic of topics.v1
 
 _DIGITS = re.compile(r"\d+")
 
@@ -32,7 +34,7 @@ def cut(source: str, text: str, catalogue: str = "") -> list[Fact]:
     return found
 
 
-def pool(rows: Iterable[Mapping[str, Any]], texts: Mapping[str, str], topics: Sequence[Mapping[str, Any]]) -> list[Fact]:
+def pool(rows: Iterable[Row], texts: Mapping[str, str], topics: Sequence[Row]) -> list[Fact]:
     """The usable facts of all sources by key, each with its topic. `rows` are source.v1, `texts` {id: Markdown}."""
     found: dict[str, Fact] = {}
     for row in sorted(rows, key=lambda row: row["id"]):
@@ -55,7 +57,7 @@ def unambiguous(facts: Iterable[Fact]) -> list[Fact]:
 
 
 def only_first_of_series(facts: Sequence[Fact]) -> list[Fact]:
-    """One of the constants that differ in a number alone (link 0 to link 71): the others teach nothing but the number."""
+    """One of the constants that differ in a number alone (link 0 to link 71): the others teach only the number."""
     series: dict[tuple[str, str], list[Fact]] = defaultdict(list)
     for fact in facts:
         if fact.shape in ("constant", "constant-named", "value"):
@@ -78,9 +80,14 @@ def fewer_values(facts: Sequence[Fact]) -> list[Fact]:
     return [fact for fact in facts if fact.shape != "value" or fact.key in kept]
 
 
-def topic_of(fact: Fact, own: Sequence[str], topics: Sequence[Mapping[str, Any]]) -> str:
-    """The slug whose keywords the fact holds most of, among its source's topics (all, if it has none); the first of equals."""
-    said = f" {' '.join(words(fact.about + ' ' + fact.answer))} "
+def topic_of(fact: Fact, own: Sequence[str], topics: Sequence[Row]) -> str:
+    """The slug of the topic whose keywords say most about the fact; `own` are the topics of its source.
+
+    A keyword counts the less, the more topics share it. Of equals the first wins: of the source's topics, if it has any.
+    """
+    text = f"{fact.about} {fact.answer}"
+    said = {*words(text), *words(text.replace("_", " "))}
+    shared = Counter(keyword for topic in topics for keyword in set(topic["keywords"]))
     allowed = [topic for topic in topics if topic["slug"] in own] or list(topics)
-    hits = [sum(f" {' '.join(words(keyword))} " in said for keyword in topic["keywords"]) for topic in allowed]
+    hits = [sum(1 / shared[one] for one in topic["keywords"] if said.issuperset(words(one))) for topic in allowed]
     return str(allowed[hits.index(max(hits))]["slug"]) if allowed else ""

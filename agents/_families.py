@@ -110,7 +110,7 @@ def _alike(nodes: Sequence[Node]) -> list[list[str]]:
 
 
 def near_pairs(answers: Iterable[Words]) -> list[tuple[Words, Words]]:
-    """Pairs of unequal answers with a Jaccard similarity of letter trigrams >= NEAR: `agents._near.similar`, for all pairs.
+    """Pairs of unequal answers that `agents._near.similar` calls nearly equal.
 
     Trigrams are bits of an integer, and only answers whose sizes allow the similarity are compared.
     """
@@ -126,11 +126,11 @@ def near_pairs(answers: Iterable[Words]) -> list[tuple[Words, Words]]:
     found = []
     first = 0
     for i, (size, answer, mask) in enumerate(masks):
-        while masks[first][0] < NEAR * size:
+        while masks[first][0] / size < NEAR:
             first += 1
         for other_size, other, other_mask in masks[first:i]:
             shared = (mask & other_mask).bit_count()
-            if shared >= NEAR * (size + other_size - shared):
+            if shared / (size + other_size - shared) >= NEAR:
                 found.append((other, answer))
     return found
 

@@ -1,6 +1,6 @@
 """Fetch one public web page as Markdown: the child process behind `url:` sources.
 
-    echo '{"url": "https://example.org/", "allow_private": false}' | env -i python -I agents/_fetch.py
+    echo '{"url": "https://example.org/"}' | env -i python -I agents/_fetch.py
 
 Standard output  one JSON object: {"url", "title", "text"} or {"error", "again": true if the network is at fault}
 
@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 import urllib.parse
+from collections.abc import Sequence
 from typing import Any
 
 SECONDS = 60  # for everything; a page that comes slower, byte by byte, is given up
@@ -82,7 +83,7 @@ def public(address: Address) -> bool:
     return all(public(one) for one in inner)
 
 
-def connect(host: str, port: int, allow_private: bool) -> socket.socket:
+def connect(host: str, port: int, private: Sequence[str]) -> socket.socket:
     """Resolve a host once, look at every address, and connect to one that was looked at."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -90,7 +91,7 @@ def connect(host: str, port: int, allow_private: bool) -> socket.socket:
         raise Unreachable(f"the name {host} cannot be resolved ({error})") from None
     last = ""
     for family, kind, protocol, _, address in found:
-        if not allow_private and not public(ipaddress.ip_address(str(address[0]).partition("%")[0])):
+        if address[0] not in private and not public(ipaddress.ip_address(str(address[0]).partition("%")[0])):
             raise Refused(f"{host} is a private or local address; only public ones are read")
         connection = socket.socket(family, kind, protocol)
         connection.settimeout(CONNECT_SECONDS)
@@ -104,7 +105,7 @@ def connect(host: str, port: int, allow_private: bool) -> socket.socket:
     raise Unreachable(f"{host} port {port} does not answer ({last})")
 
 
-def session(allow_private: bool) -> Any:
+def session(private: Sequence[str]) -> Any:
     """Return a requests session whose every connection is made by `connect`."""
     import requests
     from requests.adapters import HTTPAdapter
@@ -113,11 +114,11 @@ def session(allow_private: bool) -> Any:
 
     class Plain(HTTPConnection):
         def _new_conn(self) -> socket.socket:
-            return connect(self._dns_host, self.port, allow_private)
+            return connect(self._dns_host, self.port, private)
 
     class Secure(HTTPSConnection):
         def _new_conn(self) -> socket.socket:
-            return connect(self._dns_host, self.port, allow_private)
+            return connect(self._dns_host, self.port, private)
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain
@@ -140,11 +141,11 @@ def session(allow_private: bool) -> Any:
     return opened
 
 
-def download(url: str, allow_private: bool) -> tuple[str, str, str | None, bytes]:
+def download(url: str, private: Sequence[str]) -> tuple[str, str, str | None, bytes]:
     """Return (last URL, content type, charset, body) of a page, following redirects by hand."""
     import requests
 
-    opened = session(allow_private)
+    opened = session(private)
     for _ in range(MAX_REDIRECTS + 1):
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
@@ -198,7 +199,7 @@ def markdown(kind: str, charset: str | None, content: bytes) -> tuple[str, str]:
     title = page.title.get_text(" ", strip=True) if page.title else ""
     for element in page(DROPPED):
         element.decompose()
-    main = page.find("main") or page.find(attrs={"role": "main"}) or page.find("article") or page.body or page
+    main = page.find("main") or page.select_one("[role=main]") or page.find("article") or page.body or page
     converter = MarkdownConverter(heading_style="ATX", strip=["img", "a"], bullets="-", escape_misc=False)
     return title, converter.convert_soup(main)
 
@@ -211,10 +212,10 @@ def decoded(content: bytes, charset: str | None) -> str:
         return content.decode("utf-8", "replace")
 
 
-def fetch(url: str, allow_private: bool = False) -> dict[str, Any]:
-    """Return {"url", "title", "text"} of a page, or {"error", "again"}."""
+def fetch(url: str, private: Sequence[str] = ()) -> dict[str, Any]:
+    """Return {"url", "title", "text"} of a page, or {"error", "again"}; `private` addresses are taken for public."""
     try:
-        last, kind, charset, content = download(url, allow_private)
+        last, kind, charset, content = download(url, private)
         title, text = markdown(kind, charset, content)
     except (Refused, Unreachable) as error:
         return {"error": str(error), "again": isinstance(error, Unreachable)}
@@ -226,11 +227,11 @@ def fetch(url: str, allow_private: bool = False) -> dict[str, Any]:
 def run() -> int:
     """Read what is asked from standard input, write the page to standard output."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(SECONDS)  # the one limit that a server cannot stretch by sending a byte now and then
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     sys.setrecursionlimit(MAX_DEPTH)
     asked = json.load(sys.stdin)
-    json.dump(fetch(asked["url"], bool(asked.get("allow_private"))), sys.stdout)
+    signal.alarm(asked.get("seconds", SECONDS))  # the one limit that a server cannot stretch with a byte now and then
+    json.dump(fetch(asked["url"], asked.get("private", ())), sys.stdout)
     return 0
 
 

@@ -97,7 +97,7 @@ def object_pieces(entry: dict[str, Any], level: int) -> list[str]:
     empty = not entry["doc"] and not entry.get("methods") and not entry.get("members")
     if empty and entry["kind"] == "class":
         return []  # a bare class, such as a ctypes structure, holds no fact in words
-    pieces = [f"{'#' * level} {entry['title']}", f"Kind: {entry['kind']}"]
+    pieces = [f"{'#' * level} {one_line(entry['title'])}", f"Kind: {entry['kind']}"]
     if entry["signature"] and entry["kind"] != "enum":
         pieces.append(f"Signature: `{entry['signature'].replace('`', '')}`")
     if entry.get("bases"):

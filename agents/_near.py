@@ -41,7 +41,8 @@ def letters(text: Words) -> frozenset[str]:
 
 def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
     """Shared over all members, 0..1; two empty sets are 1."""
-    return len(first & second) / len(first | second) if first or second else 1.0
+    shared = len(first & second)
+    return shared / (len(first) + len(second) - shared) if first or second else 1.0
 
 
 def similar(first: Words, second: Words) -> bool:
@@ -76,30 +77,34 @@ def wording(question: str) -> str:
 class Near:
     """Find, among kept texts, those that are nearly equal to one: exactly, without comparing all pairs.
 
-    Two sets of Jaccard >= t share one of any floor((1 - t) * n) + 1 members of either (prefix filtering: Chaudhuri,
-    Ganti and Kaushik, 2006), so only the texts that hold one of the rarest few trigrams are compared.
+    Sort all sets in one order: two of Jaccard >= t then share one of their first floor((1 - t) * n) + 1 members
+    (prefix filtering: Chaudhuri, Ganti and Kaushik, 2006). With the rarest trigrams first, few texts share one.
     """
 
     def __init__(self, texts: Iterable[Words]) -> None:
         self.texts = sorted(set(texts))
-        self.sets = [letters(text) for text in self.texts]
-        self.long = [len(" ".join(text)) >= NEAR_LETTERS for text in self.texts]
+        self.sets = [letters(text) if len(" ".join(text)) >= NEAR_LETTERS else frozenset() for text in self.texts]
+        self.count = Counter(member for members in self.sets for member in members)
         self.holders: dict[str, list[int]] = defaultdict(list)
         for number, members in enumerate(self.sets):
-            for member in sorted(members):
+            for member in self.first(members):
                 self.holders[member].append(number)
         self.equal = {text: number for number, text in enumerate(self.texts)}
+
+    def first(self, members: frozenset[str]) -> list[str]:
+        """The rarest few members, of which a nearly equal set has one among its own rarest few."""
+        ordered = sorted(members, key=lambda member: (self.count[member], member))
+        return ordered[: floor((1 - NEAR) * len(members) + 1e-9) + 1]
 
     def find(self, text: Words) -> list[Words]:
         """The kept texts that `similar` accepts, in order."""
         found = {self.equal[text]} if text in self.equal else set()
         if len(" ".join(text)) >= NEAR_LETTERS:
             own = letters(text)
-            rare = sorted(own, key=lambda member: (len(self.holders.get(member, ())), member))
-            asked = rare[: floor((1 - NEAR) * len(own) + 1e-9) + 1]
-            for number in {number for member in asked for number in self.holders.get(member, ())}:
+            fewest, most = NEAR * len(own), len(own) / NEAR  # of a set that can be near enough at all
+            for number in {number for member in self.first(own) for number in self.holders.get(member, ())}:
                 other = self.sets[number]
-                if NEAR <= len(own) / len(other) <= 1 / NEAR and self.long[number] and jaccard(own, other) >= NEAR:
+                if fewest <= len(other) <= most and jaccard(own, other) >= NEAR:
                     found.add(number)
         return [self.texts[number] for number in sorted(found)]
 

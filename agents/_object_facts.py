@@ -12,11 +12,11 @@ from agents._phrases import asks, first_sentence, plain, verb_phrase
 
 LONGEST_CODE = 110  # characters of a signature or an example line
 LONGEST_DEFAULT = 40  # characters; a longer default is an expression
-COMMON = frozenset({"None", "True", "False", "...", "''", '""', "()", "[]", "{}", "0", "1"})  # defaults that identify nothing
+COMMON = frozenset({"None", "True", "False", "...", "''", '""', "()", "[]", "{}", "0", "1"})  # identify nothing
 
 _PARAMETER = re.compile(r"`(\*{0,2}\w+)`(?: \((.*?)(?:;? ?default `([^`]*)`)?\))?: (.+)$")
-_FIRST = re.compile(r"`([\w.]+)`")
-_RETURN = re.compile(r"\) -> (\S[^`]{0,39})$")
+_FIRST = re.compile(r"`((?:[A-Za-z]\w*\.)*[A-Za-z]\w*)`")  # a public class
+_RETURN = re.compile(r"\) -> (?=.{3,40}$)((?:[A-Za-z]\w*\.)*[A-Za-z]\w*(?:\[[^`]*\])?)$")
 _TYPE = re.compile(r"(?:`[^`]+`|[A-Za-z_][\w.]*(?:\[[\w., ]+\])?): +(?=\S)")
 _RAISE = re.compile(r"`([\w.]+)`: (.+)$")
 
@@ -47,7 +47,7 @@ def _signature(cut: Cutter, block: Block) -> Iterator[Fact]:
     signature = found.inside()
     if len(name) + len("() -> None") < len(signature.text) <= LONGEST_CODE and "..." not in signature.text:
         yield cut.fact("signature", signature, name=name)
-    if (typed := _RETURN.search(signature.text)) and typed[1] not in COMMON:
+    if (typed := _RETURN.search(signature.text)) and typed[1] not in COMMON and plain_code(f"{typed[1]}      "):
         yield cut.fact("return-type", signature.group(typed, 1), name=name)
 
 
@@ -61,6 +61,9 @@ def _summary(cut: Cutter, block: Block, summary: Piece, raised: bool) -> Iterato
     sentence = first_sentence(summary)
     name = block.name.text
     if not plain(sentence.text, LONGEST_ANSWER) or name.rpartition(".")[2].startswith("_"):
+        return
+    if sentence.text.startswith("Deprecated"):
+        yield cut.fact("deprecated", sentence, name=name)
         return
     yield cut.fact("error-summary" if raised else "summary", sentence, name=name)
     if asks(sentence.text, name, LONGEST_QUOTE):
@@ -97,8 +100,8 @@ def _failures(cut: Cutter, block: Block) -> Iterator[Fact]:
             if plain(when.text, LONGEST_ANSWER):
                 yield cut.fact("raises", when, name=name, error=found[1])
     for label in ("Warning", "Note", "Deprecated"):
-        if piece := block.first(label):
-            sentence = first_sentence(piece)
+        if caution := block.first(label):
+            sentence = first_sentence(caution)
             if plain(sentence.text, LONGEST_ANSWER) and len(sentence.text.split()) >= 5:
                 yield cut.fact("deprecated" if label == "Deprecated" else "caution", sentence, name=name)
                 return

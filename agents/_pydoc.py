@@ -100,12 +100,11 @@ def one_object(title: str, value: Any) -> dict[str, Any]:
     """Describe a function or a class with its public methods."""
     if not inspect.isclass(value):
         return {"title": title, "kind": "function", **head(title, value), "methods": []}
-    enumeration = issubclass(value, enum.Enum)
     error = issubclass(value, BaseException)
     bases = [base for base in value.__mro__[1:] if base not in (object, BaseException)]
     entry = {
         "title": title,
-        "kind": "enum" if enumeration else "exception" if error else "class",
+        "kind": "enum" if issubclass(value, enum.Enum) else "exception" if error else "class",
         **head(title, value),
         "bases": [
             class_name(base)
@@ -115,7 +114,7 @@ def one_object(title: str, value: Any) -> dict[str, Any]:
         "members": [],
         "methods": methods(title, value),
     }
-    if enumeration:
+    if issubclass(value, enum.Enum):
         entry["members"] = [[key, plain(item.value)] for key, item in value.__members__.items()]
     return entry
 
@@ -138,7 +137,7 @@ def methods(title: str, value: type) -> list[dict[str, Any]]:
 def head(title: str, value: Any) -> dict[str, Any]:
     """Return the signature, the defaults by parameter and the docstring of one object."""
     doc = text(inspect.getdoc(value) if not inspect.isclass(value) else own_doc(value))
-    signature, defaults = "", {}
+    signature, defaults = "", dict[str, str]()
     if not isinstance(value, property):
         signature, defaults = signed(title, value)
     first, _, rest = doc.lstrip("\n").partition("\n")
@@ -166,7 +165,8 @@ def signed(title: str, value: Any) -> tuple[str, dict[str, str]]:
         signature = inspect.signature(value)
     except (ValueError, TypeError):  # many C functions have none
         return "", {}
-    parameters, defaults = [], {}
+    parameters: list[inspect.Parameter] = []
+    defaults: dict[str, str] = {}
     for name, parameter in signature.parameters.items():
         if name == "self":
             continue

@@ -14,7 +14,7 @@ from agents._near import Words, grams, jaccard, letters, names, similar, wording
 Example = dict[str, Any]
 
 REQUIRED = ("id", "family", "topic", "kind", "template", "use", "question", "answer", "spans")
-MIN_QUESTION_WORDS = 3  # fewer cannot both ask and name something
+MIN_QUESTION_WORDS = 2  # fewer cannot both ask and name something
 SHORT_WORDS = 6  # example.v1's own limit for an exact match
 GRAM = 3  # words; a run this long that an answer shares with its span is a quotation, not an accident
 MIN_QUOTED = 0.5  # of an answer's words; below this the frame around the spans says more than they do
@@ -182,7 +182,10 @@ def contradictions(examples: list[Example]) -> Iterator[Drop]:
 
 
 def near_duplicates(examples: list[Example]) -> Iterator[Drop]:
-    """Every example that asks and answers nearly the same as one before it, about the same named objects."""
+    """Every example that asks and answers nearly the same as one before it, about the same named objects.
+
+    Only examples of one template are compared: two templates are two wordings, and meant to be.
+    """
     gone: set[int] = set()
     for later, earlier in near_pairs([shingles(example) for example in examples]):
         if earlier not in gone and later not in gone and nearly(examples[later], examples[earlier]):
@@ -192,7 +195,7 @@ def near_duplicates(examples: list[Example]) -> Iterator[Drop]:
 
 def shingles(example: Example) -> list[str]:
     """Trigrams of the wording, each marked with the named objects: other objects share no shingle at all."""
-    about = "\t".join([example["use"], *sorted(names(example["question"]))])
+    about = "\t".join([example["template"], *sorted(names(example["question"]))])
     return [f"{about}\n{part}" for part in sorted(letters(tuple(wording(example["question"]).split())))]
 
 
@@ -209,8 +212,8 @@ def near_pairs(sets: list[list[str]]) -> Iterator[tuple[int, int]]:
 
 
 def nearly(one: Example, other: Example) -> bool:
-    """True for the same use and named objects, wordings of Jaccard >= 0.8 and nearly equal answers."""
-    if one["use"] != other["use"] or names(one["question"]) != names(other["question"]):
+    """True for the same template and named objects, wordings of Jaccard >= 0.8 and nearly equal answers."""
+    if one["template"] != other["template"] or names(one["question"]) != names(other["question"]):
         return False
     asked, before = (letters(tuple(wording(e["question"]).split())) for e in (one, other))
     return jaccard(asked, before) >= NEAR_WORDING and similar(words(one["answer"]), words(other["answer"]))

@@ -90,6 +90,8 @@ def general(figures: Figures) -> list[Recommendation]:
     if found["verdict"] != "worse":
         return []
     text = "Lower the learning rate, train fewer epochs, or mix general text into the training rows."
+    if figures.verdict["slices"]["taught"]["verdict"] != "better":
+        text = "Mix general text into the training rows before training longer."
     because = f"The loss on general text rose by {found['difference']:.2f} nats per token: general language was lost."
     return from_slice(found, "general", "difference", text, because)
 
@@ -110,10 +112,10 @@ def undecided(figures: Figures) -> list[Recommendation]:
 
 
 def settled(figures: Figures) -> list[Recommendation]:
-    """Whether the loss was still falling when training ended."""
+    """Whether the loss was still falling when training ended, at no cost to general language."""
     losses = [row["loss"] for row in figures.metrics]
     quarter = len(losses) // 4
-    if quarter < 2:
+    if quarter < 2 or general(figures):  # longer training would cost more of what is being lost already
         return []
     before, last = (sum(part) / quarter for part in (losses[-2 * quarter : -quarter], losses[-quarter:]))
     if before <= 0 or (before - last) / before < STILL_FALLING:

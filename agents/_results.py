@@ -14,7 +14,7 @@ MEANS = {
     "taught": "facts that were trained on, asked in wordings that were not",
     "unseen": "facts that were never trained on",
     "general": "loss on held-out general text",
-    "validation": "facts set aside to choose what the next round strengthens; no part of the verdict",
+    "validation": "facts set aside to choose what the next round strengthens",
 }
 EXAMPLES = 4  # per slice: enough to see what sort of answer it is, few enough to be read
 RIGHT = 0.5  # adjusted F1 from which an example counts as right when successes and failures are picked
@@ -23,17 +23,17 @@ RIGHT = 0.5  # adjusted F1 from which an example counts as right when successes 
 def outcome(told: Round) -> list[Block]:
     """The verdicts in words, as a table and as drawings."""
     slices = told.verdict["slices"]
-    shown = [name for name in SLICES if name in slices]
+    listed = [(name, slices[name]) for name in SLICES if name in slices]
+    shown = [name for name, _ in listed]
     rows = []
-    for name in shown:
-        found = slices[name]
+    for name, found in listed:
         what = "loss" if found["measure"] == "loss" else "correctness"
         rows.append([name, found["verdict"], what, str(found["n"]), *figures_of(found)])
     head = ("slice", "verdict", "measure", "items", "base", "specialist", "difference", "95% interval")
     blocks: list[Block] = [
         Paragraph("Each slice answers a question of its own, and there is no overall word for them."),
         Table(head, rows, frozenset(range(3, 8))),
-        Points([f"{name}: {MEANS[name]}. {slices[name]['verdict']}, because {slices[name]['why']}." for name in shown]),
+        Points([f"{name} ({MEANS[name]}): {found['verdict']}, because {found['why']}." for name, found in listed]),
     ]
     correct = [name for name in shown if slices[name]["measure"] == "correctness"]
     title = "Correctness of base (upper bar) and specialist (lower bar); 1 is everything right"
@@ -87,7 +87,7 @@ def beside(told: Round, before: Mapping[str, Any]) -> list[Block]:
 
 def training(told: Round) -> list[Block]:
     found = told.training
-    settings = ", ".join(f"{key} {value}" for key, value in found["settings"].items())
+    settings = ", ".join(f"{key} {value}" for key, value in found["settings"].items() if value is not None)
     said = (
         f"{found['method']}: {found['rows']:,} rows, {found['epochs']:g} epochs, {found['steps']:,} steps, "
         f"{found['tokens']:,} tokens, {found['trainable_parameters']:,} trained parameters, on {found['device']}, "

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 from agents._wording import MOST_WORDINGS, rank
 
 Example = dict[str, Any]
 
-WANTED_FAMILIES = 600  # 15% of them, less what overlaps with training, must leave 60 unseen items (DESIGN 10, rule 5)
-MIN_FAMILIES = 450  # below, not even a lucky split leaves 60 unseen items
-MIN_KIND = 50  # pairs of each kind
-ENOUGH_OF_A_KIND = 75  # aimed for, since the filter drops some
+SPARE = 1.5  # times the needed pairs of a kind are aimed for, since the filter drops some
 FEWEST_WORDINGS = 3  # two to teach and one to examine
 LISTED_SHARE = 0.35  # of the pairs from errno and signals, whose entries are so many that they would crowd out the rest
-LONG_EVERY = 3  # every third family is examined by a sentence, the others by a short answer that can be scored exactly
+TURNS = ("word", "phrase", "sentence")  # two of three exam answers are short enough to be scored exactly
 KINDS = ("comparison", "code", "troubleshooting", "qa")
 LISTED = ("catalogue:errno", "catalogue:signal")  # origins held to LISTED_SHARE
 
 
-def wordings_each(wanted: int) -> int:
-    """Wordings a family, so that `wanted` pairs hold WANTED_FAMILIES families."""
-    return max(FEWEST_WORDINGS, min(MOST_WORDINGS - 1, wanted // WANTED_FAMILIES))  # one is left for a later round
+@dataclass(frozen=True)
+class Scale:
+    """How large a data set must be; a step's `settings: {scale: …}` may ask for a smaller one."""
+
+    families: int = 600  # 15% of them, less what overlaps with training, must leave 60 unseen items (DESIGN 10, rule 5)
+    fewest: int = 450  # families; with fewer not even a lucky split leaves 60 unseen items
+    of_a_kind: int = 50  # pairs
+
+    def wordings(self, wanted: int) -> int:
+        """Wordings of each family, so that `wanted` pairs hold enough families; the last is left for a later round."""
+        return max(FEWEST_WORDINGS, min(MOST_WORDINGS - 1, wanted // self.families))
 
 
-def choose(families: Mapping[str, Sequence[Example]], listed: frozenset[str], wanted: int, seed: int) -> list[str]:
+def choose(
+    families: Mapping[str, Sequence[Example]], listed: frozenset[str], wanted: int, seed: int, scale: Scale
+) -> list[str]:
     """The families, whole, that make about `wanted` pairs; `listed` are the sources held to LISTED_SHARE."""
     order = in_turn(families, seed)
     chosen: dict[str, None] = {}
@@ -46,28 +55,35 @@ def choose(families: Mapping[str, Sequence[Example]], listed: frozenset[str], wa
 
     for kind in KINDS:
         for family in order:
-            if kinds[kind] < ENOUGH_OF_A_KIND and any(example["kind"] == kind for example in families[family]):
+            if kinds[kind] < SPARE * scale.of_a_kind and any(example["kind"] == kind for example in families[family]):
                 take(family)
     for family in order:
-        if pairs < wanted or len(chosen) < WANTED_FAMILIES:
+        if pairs < wanted or len(chosen) < scale.families:
             take(family)
     return sorted(chosen)
 
 
 def in_turn(families: Mapping[str, Sequence[Example]], seed: int) -> list[str]:
-    """Families with short answers before those with sentences or code two to one, each topic by topic in turn, shuffled."""
-    short: dict[str, list[str]] = defaultdict(list)
-    long: dict[str, list[str]] = defaultdict(list)
+    """Families by the length of the examined answer, as TURNS says, each length topic by topic, otherwise shuffled."""
+    queues: dict[str, dict[str, list[str]]] = {length: defaultdict(list) for length in TURNS}
     for family in sorted(families, key=lambda family: rank(seed, "family", family)):
         exam = families[family][-1]
-        easy = exam["short"] and exam["kind"] != "code"
-        (short if easy else long)[exam["topic"]].append(family)
-    first, second = _by_turns(short)[::-1], _by_turns(long)[::-1]
+        queues[length_of(exam)][exam["topic"]].append(family)
+    lines = {length: _by_turns(own) for length, own in queues.items()}
     found: list[str] = []
-    while first or second:
-        turn = len(found) % LONG_EVERY == LONG_EVERY - 1
-        found.append((second if (turn and second) or not first else first).pop())
+    for turn in cycle(TURNS):
+        if not any(lines.values()):
+            return found
+        line = lines[turn] or max(lines.values(), key=len)
+        found.append(line.pop(0))
     return found
+
+
+def length_of(example: Example) -> str:
+    """What the answer asks of the learner: one word, a phrase that can still be scored exactly, or a sentence."""
+    if not example["short"] or example["kind"] == "code":
+        return "sentence"
+    return "phrase" if len(example["answer"].split()) > 1 else "word"
 
 
 def _by_turns(queues: Mapping[str, Sequence[str]]) -> list[str]:

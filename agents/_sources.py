@@ -29,9 +29,11 @@ import hashlib
 import json
 import platform
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,8 @@ from agents._locate import ROOT, refused_url
 from agents._modules import Unreadable
 
 FETCHER = Path(__file__).with_name("_fetch.py")
-FETCH_SECONDS = 75  # a little more than the child gives itself
+FETCH_SECONDS = 60  # for one page, everything included; a page that comes slower, byte by byte, is given up
+GRACE_SECONDS = 15  # for the child to start and end
 MAX_SOURCE = 4_000_000  # characters of one source; torch.distributed has 0.2 million
 MAX_ID = 60  # characters of a source's id before its hash; ids become file names
 KIND = {"pydoc": "documentation", "man": "documentation", "url": "documentation", "catalogue": "catalogue"}
@@ -93,8 +96,8 @@ def digest(text: str) -> str:
 class Reader:
     """Reads specs one by one; all modules among them are read together, at the first one that needs it."""
 
-    def __init__(self, specs: list[str], allowed: list[Path], root: Path = ROOT, allow_private: bool = False):
-        self.allowed, self.root, self.allow_private = allowed, root, allow_private
+    def __init__(self, specs: list[str], allowed: list[Path], root: Path = ROOT):
+        self.allowed, self.root = allowed, root
         self.parts = {spec: split(spec, "sources") for spec in specs}
 
     @functools.cached_property
@@ -123,7 +126,7 @@ class Reader:
         if kind == "man":
             return _texts.page_markdown(target)
         if kind == "url":
-            return fetched(target, self.allow_private)
+            return fetched(target)
         read = _texts.folder_markdown if kind == "dir" else _texts.file_markdown
         return read(target, self.allowed, self.root)
 
@@ -139,28 +142,30 @@ class Reader:
         return made[name]()
 
 
-def fetched(url: str, allow_private: bool = False) -> tuple[str, str]:
-    """Return (title, Markdown) of a web page, fetched and parsed in a child process with an empty environment."""
-    trouble = "" if allow_private else refused_url(url)
+def fetched(url: str, private: Sequence[str] = (), seconds: int = FETCH_SECONDS) -> tuple[str, str]:
+    """Return (title, Markdown) of a web page, fetched and parsed in a child process with an empty environment.
+
+    `private` addresses are taken for public ones; only tests have any. Raises Unreadable or Unreachable.
+    """
+    trouble = "" if private else refused_url(url)
     if trouble:
         raise Unreadable(f"url:{url}: {trouble}")
-    asked = json.dumps({"url": url, "allow_private": allow_private}).encode()
+    asked = json.dumps({"url": url, "private": list(private), "seconds": seconds}).encode()
+    late = f"url:{url}: gave no whole answer in {seconds} s; try again, or leave it out"
+    command = [sys.executable, "-I", str(FETCHER)]
     with tempfile.TemporaryDirectory() as empty:
         try:
             done = subprocess.run(
-                [sys.executable, "-I", str(FETCHER)],
-                input=asked,
-                capture_output=True,
-                env={},
-                cwd=empty,
-                timeout=FETCH_SECONDS,
+                command, input=asked, capture_output=True, env={}, cwd=empty, timeout=seconds + GRACE_SECONDS
             )
         except subprocess.TimeoutExpired:
-            raise Unreachable(
-                f"url:{url}: gave no whole answer in {FETCH_SECONDS} s; try again, or leave it out"
-            ) from None
-    if done.returncode < 0 or not done.stdout:
-        raise Unreachable(f"url:{url}: gave no whole answer (ended with {done.returncode}); try again, or leave it out")
+            raise Unreachable(late) from None
+    if done.returncode == -signal.SIGALRM:
+        raise Unreachable(late)
+    if done.returncode:
+        last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        what = one_line(last) or f"its process ended with {done.returncode}"
+        raise Unreadable(f"url:{url}: cannot be read ({what}); save it as a file: source, or leave it out")
     page = json.loads(done.stdout)
     if "error" in page:
         wrong = Unreachable if page["again"] else Unreadable
@@ -180,12 +185,10 @@ def origin_of(kind: str, target: str) -> tuple[str | None, str | None]:
     packages = distributions().get(name)
     if not packages:
         return None, None
-    about = importlib.metadata.metadata(packages[0])
-    classifier = next(
-        (row.rpartition(" :: ")[2] for row in about.get_all("Classifier") or [] if row.startswith("License ::")), None
-    )
-    stated = about.get("License-Expression") or classifier or about.get("License")
-    return (one_line(stated) if stated else None), about.get("Version")
+    about = importlib.metadata.metadata(packages[0]).json
+    listed = [row.rpartition(" :: ")[2] for row in about.get("classifier", []) if row.startswith("License ::")]
+    stated = about.get("license_expression") or (listed[0] if listed else about.get("license"))
+    return (one_line(str(stated)) if stated else None), str(about["version"])
 
 
 @functools.cache

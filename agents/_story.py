@@ -95,11 +95,19 @@ def recalled(told: Round) -> list[Block]:
     weighs = {found["id"]: slug for slug, found in _recall.priors(told.recalled, slugs).items()}
     rows = []
     for found in told.recalled[:RECALLED_SHOWN]:
-        use = f"prior of {weighs[found['id']]} when `improve` chooses" if found["id"] in weighs else "shown here alone"
+        use = used(found, weighs.get(found["id"]), slugs)
         rows.append([found["kind"], f"{found['run']} r{found['round']}", shorten(found["text"], 200), use])
     more = len(told.recalled) - len(rows)
     blocks: list[Block] = [Table(("kind", "from", "what was learned", "used as"), rows)]
     return [*blocks, Paragraph(f"And {more} more in 00-orient's recalled.json.")] if more else blocks
+
+
+def used(found: _recall.Observation, weighed: str | None, slugs: Sequence[str]) -> str:
+    """What came of a recalled observation in this round."""
+    uses = [f"prior of {weighed} when `improve` chooses"] if weighed else []
+    if set(found["topics"]) & set(slugs):
+        uses.append("told under its topics in 10-research's report.md")
+    return "; ".join(uses) or "shown here alone"
 
 
 def advice(recommendations: Sequence[Recommendation]) -> list[Block]:

@@ -21,7 +21,7 @@ def comments(file: str) -> dict[str, str]:
     for node in tree.body if tree else ():
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.lineno == node.end_lineno:
             rows[node.lineno] = node.targets[0].id
-    found = {}
+    found: dict[str, str] = {}
     if not tree:
         return found
     try:
@@ -99,12 +99,24 @@ def outline(file: str, follow: bool = True) -> list[tuple[str, str]]:
     if tree is None:
         return []
     rows = [("", first_line(tree))]
-    for node in tree.body:
+    for node in statements(tree.body):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             rows.append((node.name, first_line(node)))
         elif follow and isinstance(node, ast.ImportFrom) and os.path.basename(file) == "__init__.py":
             rows += taken(file, node)
     return rows
+
+
+def statements(body: list[ast.stmt]) -> list[ast.stmt]:
+    """Return a module's statements with those under `if`, `else`, `try` and `except` in their places."""
+    out = []
+    for node in body:
+        inner = [getattr(node, part, []) for part in ("body", "handlers", "orelse", "finalbody")]
+        if isinstance(node, ast.If | ast.Try | ast.ExceptHandler):
+            out += statements([one for part in inner for one in part])
+        else:
+            out.append(node)
+    return out
 
 
 def taken(file: str, node: ast.ImportFrom) -> list[tuple[str, str]]:

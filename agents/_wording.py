@@ -14,7 +14,7 @@ from agents._templates import EXAM, TEACH, Template, wordings
 MOST_WORDINGS = 6  # of one family, the exam's wording among them
 LONGEST_QUESTION = 30  # words; what people type is shorter, but names and descriptions must be whole
 LONG_FIRST = 4  # every fourth family examines a sentence although it has a short answer: both kinds are scored
-HARD = ("signature", "example", "compare")  # exact code and two sentences at once: taught, examined only if nothing else is
+HARD = ("signature", "example", "compare")  # exact code, or two sentences: examined only where nothing else can be
 COMPARING = ("compare", "which", "which-described")
 
 Example = dict[str, Any]

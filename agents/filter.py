@@ -63,7 +63,7 @@ def filter_examples(job: Any) -> None:
 def minimum(wanted: Mapping[str, Any]) -> dict[str, int]:
     """The least number of items of each slice; `minimum:` in the settings lowers it for tests and small goals."""
     for name, number in wanted.items():
-        if name not in MINIMUM or not isinstance(number, int) or number < 0:
+        if name not in MINIMUM or type(number) is not int or number < 0:
             raise GiveUp(
                 f"swarm.yaml: 40-filter: minimum: {name}: {number!r} is not understood; "
                 f"give whole numbers for {', '.join(MINIMUM)}"

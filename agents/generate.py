@@ -24,7 +24,7 @@ from agents._compare import comparisons
 from agents._fact import Fact
 from agents._facts import pool
 from agents._families import Node, family_id, group
-from agents._select import KINDS, LISTED, MIN_FAMILIES, MIN_KIND, choose, is_listed, wordings_each
+from agents._select import KINDS, LISTED, Scale, choose, is_listed
 from agents._wording import MOST_WORDINGS, Example, more, worded
 
 LEAST_GROWTH = 0.1  # of the pairs, in a later round: less could not be seen in its scores
@@ -41,11 +41,13 @@ def generate(job: Any) -> None:
     if before:
         plan = job.read("before/80-improve/next.json") or {"focus": [], "examples": 0}
         focus = [row["topic"] for row in plan["focus"]]
-        examples = extended(before, facts, focus, max(plan["examples"], ceil(len(before) * (1 + LEAST_GROWTH))), job.seed)
+        wanted = max(plan["examples"], ceil(len(before) * (1 + LEAST_GROWTH)))
+        examples = extended(before, facts, focus, wanted, job.seed)
         job.say(f"{len(examples) - len(before)} pairs more than before, for {', '.join(focus) or 'no topic'}")
     else:
-        examples = first(facts, listed, job.goal.examples, job.seed)
-        if lack := lacking(examples, len(facts)):
+        scale = Scale(**job.settings.get("scale", {}))
+        examples = first(facts, listed, job.goal.examples, job.seed, scale)
+        if lack := lacking(examples, len(facts), scale):
             raise GiveUp(f"goals/{job.goal.name}.md: {lack}; add sources with more documented objects", kind="goal")
     for kind in KINDS:
         job.write(f"examples/{kind}.jsonl", sorted((e for e in examples if e["kind"] == kind), key=lambda e: e["id"]))
@@ -60,22 +62,23 @@ def facts_of(
     return sorted({fact.key: fact for fact in single + comparisons(single)}.values(), key=lambda fact: fact.key)
 
 
-def first(facts: Sequence[Fact], listed: frozenset[str], wanted: int, seed: int) -> list[Example]:
-    """About `wanted` examples of whole families; more if the exam needs more families, fewer if there are no more facts."""
+def first(facts: Sequence[Fact], listed: frozenset[str], wanted: int, seed: int, scale: Scale) -> list[Example]:
+    """About `wanted` examples of whole families: more if the exam needs them, fewer if there are no more facts."""
     heads, _ = group([fact.node() for fact in facts])
     members: dict[str, list[Fact]] = defaultdict(list)
     for fact in facts:
         members[heads[fact.key]].append(fact)
     families = {family_id(fact.answer for fact in own): own for own in members.values()}
-    made = {name: worded(own, name, wordings_each(wanted), seed) for name, own in families.items()}
+    made = {name: worded(own, name, scale.wordings(wanted), seed) for name, own in families.items()}
     made = {name: own for name, own in one_answer_each(made).items() if own}
-    return [example for name in choose(made, listed, wanted, seed) for example in made[name]]
+    return [example for name in choose(made, listed, wanted, seed, scale) for example in made[name]]
 
 
 def one_answer_each(families: Mapping[str, Sequence[Example]]) -> dict[str, list[Example]]:
     """Without the families that ask what another one asks too."""
-    asked = Counter(question for own in families.values() for question in {example["question"] for example in own})
-    return {name: list(own) for name, own in families.items() if all(asked[example["question"]] == 1 for example in own)}
+    questions = {name: {example["question"] for example in own} for name, own in families.items()}
+    asked = Counter(question for own in questions.values() for question in own)
+    return {name: list(own) for name, own in families.items() if all(asked[one] == 1 for one in questions[name])}
 
 
 def extended(
@@ -83,8 +86,8 @@ def extended(
 ) -> list[Example]:
     """The examples of the last round as they were, and new ones about the topics in focus, `wanted` in all.
 
-    Old families keep their ids and members: a fact that would join two of them is left out. New families come first, then
-    new facts and wordings of the old ones.
+    Old families keep their ids and members: a fact that would join two of them is left out. More wordings of old
+    families come first, then new families, one of each topic in turn.
     """
     old = [Node(e["id"], e["answer"], e["question"], spans_of(e), e["family"]) for e in before]
     heads, left_out = group(old + [fact.node() for fact in facts])
@@ -92,36 +95,48 @@ def extended(
     for fact in facts:
         if fact.key not in left_out:
             members[heads[fact.key]].append(fact)
-    known = {example["family"] for example in before}
+    size = Counter(example["family"] for example in before)
     asked = {example["question"] for example in before}
     grown = list(before)
-    size = Counter(example["family"] for example in before)
-    for head in sorted(members, key=lambda head: (head in known, head)):
-        own = [fact for fact in members[head] if fact.topic in focus]
-        if not own or len(grown) >= wanted:
+    for head in heads_in_turn(members, focus, frozenset(size)):
+        name = head if head in size else family_id(fact.answer for fact in members[head])
+        if head != name and name in size:
+            continue  # what is left of an old family without the facts that held it together
+        about = [fact for fact in members[head] if fact.topic in focus]
+        new = list(more(about, name, seed)) if head == name else worded(members[head], name, MOST_WORDINGS - 1, seed)
+        added = [example for example in new if example["question"] not in asked][: MOST_WORDINGS - size[name]]
+        if len(grown) >= wanted or (head != name and len(added) < len(new)):
             continue
-        name = head if head in known else family_id(fact.answer for fact in members[head])
-        new = more(own, name, seed) if head in known else worded(own, name, MOST_WORDINGS - 1, seed)
-        room = MOST_WORDINGS - size[name]
-        added = [example for example in new if example["question"] not in asked][:room]
         asked.update(example["question"] for example in added)
         size[name] += len(added)
         grown += added
     return grown
 
 
+def heads_in_turn(members: Mapping[str, Sequence[Fact]], focus: Sequence[str], known: frozenset[str]) -> list[str]:
+    """The families about the topics in focus: known ones first, then one of each topic in turn."""
+    queues: dict[str, list[str]] = {topic: [] for topic in focus}
+    for head in sorted(members):
+        for topic in sorted({fact.topic for fact in members[head]} & set(focus), key=focus.index)[:1]:
+            queues[topic].append(head)
+    place = {head: (head not in known, i) for queue in queues.values() for i, head in enumerate(queue)}
+    return sorted(place, key=lambda head: (*place[head], head))
+
+
 def spans_of(example: Example) -> tuple[tuple[str, int, int], ...]:
     return tuple((span["source"], span["start"], span["end"]) for span in example["spans"])
 
 
-def lacking(examples: Sequence[Example], facts: int) -> str:
+def lacking(examples: Sequence[Example], facts: int, scale: Scale) -> str:
     """What is missing for an exam that can tell anything, in a few words; "" if nothing is."""
     families = len({example["family"] for example in examples})
-    if families < MIN_FAMILIES:
-        return f"its sources give {families} families of facts ({facts} facts), and an exam needs {MIN_FAMILIES}"
+    if families < scale.fewest:
+        return f"its sources give {families} families of facts ({facts} facts), and an exam needs {scale.fewest}"
     kinds = Counter(example["kind"] for example in examples)
     kind = min(KINDS, key=lambda kind: kinds[kind])
-    return f"its sources give {kinds[kind]} pairs of the kind {kind}, and {MIN_KIND} are needed" if kinds[kind] < MIN_KIND else ""
+    if kinds[kind] < scale.of_a_kind:
+        return f"its sources give {kinds[kind]} pairs of the kind {kind}, and {scale.of_a_kind} are needed"
+    return ""
 
 
 def statistics(examples: Sequence[Example], listed: frozenset[str]) -> str:
@@ -131,8 +146,9 @@ def statistics(examples: Sequence[Example], listed: frozenset[str]) -> str:
     short = sum(example["short"] for example in examples) / max(1, len(examples))
     lists = sum(is_listed([example], listed) for example in examples) / max(1, len(examples))
     counted = ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS)
+    most = max(families.values(), default=0)
     return (
-        f"{len(examples)} pairs in {len(families)} families ({counted}); at most {max(families.values(), default=0)} a family; "
+        f"{len(examples)} pairs in {len(families)} families ({counted}); at most {most} a family; "
         f"{short:.0%} short answers; {lists:.0%} from errno and signals"
     )
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from agents import _recall
-from agents._agent import main
+from agents._agent import GiveUp, main
 from bus import files, schema
 
 LOCK_WAIT_S = 30.0  # compiling thousands of observations takes about a second; past this something is stuck
@@ -28,7 +28,10 @@ LOCK_POLL_S = 0.02
 
 def memory(job: Any) -> dict[str, Any]:
     """Keep the requested observation and compile all of them; doing it twice changes nothing."""
-    document = _recall.check(job.request)
+    try:
+        document = _recall.check(job.request)
+    except schema.Invalid as error:
+        raise GiveUp(f"memory: {error}; make it with agents._recall.observation") from None
     folder = job.run.folder.parent / _recall.SHARED
     remember(folder, document)
     for problem in compile_graph(folder):

@@ -37,7 +37,7 @@ def orient(job: Job) -> None:
     job.write("hardware.json", hardware)
     known, problems = _recall.gather(job.run.folder, job.round)
     topics = [word for topic in job.goal.topics for word in (topic.slug, topic.title)]
-    recalled = _recall.recall(known, topics, run=job.run.name)
+    recalled = _recall.recall(known, topics, run=job.run.document["name"])
     job.write("recalled.json", {"schema": "recalled.v1", "observations": recalled})
     gpus = f"{len(hardware['gpus'])} GPUs" if hardware["gpus"] else "no GPU"
     job.say(f"{state['class']}; {hardware['cpus']} cores, {gpus}; {len(recalled)} observations recalled")

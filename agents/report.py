@@ -15,11 +15,12 @@ Reads   goal.md
         60-evaluate/verdict.json      verdict.v1
         before/60-evaluate/verdict.json  verdict.v1: the last round's
         before/80-improve/next.json   next.v1: what this round was told to change
-        and the replies of all steps, for seconds, dollars and failed tries
 Writes  report.md             for a terminal
         report.html           the same with drawings, in one file that fetches nothing
         recommendations.json  recommendations.v1: numbered, each with its figure
 Asks    memory: to keep results, failures, fixes and recommendations
+
+Seconds, dollars and failed tries come from the replies of all steps before it.
 """
 
 from __future__ import annotations

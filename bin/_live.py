@@ -45,23 +45,25 @@ class Live:
         if self._table is not None:
             self._table.update(table(self.run, found, beat), refresh=final)
         else:
-            self._plain(found)
+            self._plain(found, (beat or {}).get("agents", {}))
 
-    def _plain(self, found: list[Row]) -> None:
+    def _plain(self, found: list[Row], agents: dict[str, Any]) -> None:
         for row in found:
             key = (row.step, row.id)
             before, self._states[key] = self._states.get(key, "waiting"), row.state
             if row.state != before:
                 click.echo(f"{row.id} {row.step}: {row.state}" + (f", {row.seconds:.1f} s" if row.seconds else ""))
-            if row.now and self._news(row):
-                click.echo(f"{row.id} {row.step}: {_plain_text(row.now)}")
+            numbers = agents.get(row.step, {}).get("numbers", {})
+            said = f"{_plain_text(row.now)}  {progress(numbers)}".strip() if row.now else ""
+            if said and self._news(row.step, said):
+                click.echo(f"{row.id} {row.step}: {said}")
 
-    def _news(self, row: Row) -> bool:
+    def _news(self, step: str, said: str) -> bool:
         """True if a step says something new, and not more often than every ten seconds."""
-        text, since = self._said.get(row.step, ("", 0.0))
-        if row.now == text or time.monotonic() - since < PLAIN_EVERY_S:
+        text, since = self._said.get(step, ("", 0.0))
+        if said == text or (text and time.monotonic() - since < PLAIN_EVERY_S):
             return False
-        self._said[row.step] = (row.now, time.monotonic())
+        self._said[step] = (said, time.monotonic())
         return True
 
 

@@ -1,4 +1,4 @@
-"""A program's side of the pipe to its supervisor: beats go out by it, and its closing says that the supervisor is gone."""
+"""A program's side of the pipe to its supervisor: beats go out by it; its closing says that the supervisor is gone."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ class Beat:
         if self.descriptor >= 0:
             os.set_inheritable(self.descriptor, False)
             threading.Thread(target=self._run, name="beat", daemon=True).start()
+
+    def keep(self) -> None:
+        """Let the pipe outlive an exec: the program starts itself anew, and beats on."""
+        if self.descriptor >= 0:
+            os.set_inheritable(self.descriptor, True)
 
     def now(self) -> None:
         with contextlib.suppress(BlockingIOError):

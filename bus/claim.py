@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ from bus import files, schema, tries
 
 if TYPE_CHECKING:
     from bus.mailbox import Mailbox
+
+# A service's request is made executable while it is worked on: with no lock held, `ls -l` shows that its agent died.
+BEGUN = stat.S_IXUSR
 
 _open: weakref.WeakSet[Claim] = weakref.WeakSet()
 
@@ -30,17 +34,44 @@ os.register_at_fork(after_in_child=_close_in_child)
 
 
 class Claim:
-    """One claimed request: `id`, its document `request`, and `request_sha256` of its bytes."""
+    """One claimed request: `id`, its document `request`, and `request_sha256` of the document's one byte form."""
 
-    def __init__(self, mailbox: Mailbox, id: str, descriptor: int, request: dict[str, Any], sha256: str) -> None:
-        self.mailbox, self.id, self.request, self.request_sha256 = mailbox, id, request, sha256
-        self.descriptor = descriptor
+    def __init__(self, mailbox: Mailbox, id: str, descriptor: int) -> None:
+        self.mailbox, self.id, self.descriptor = mailbox, id, descriptor
+        self.request: dict[str, Any] = {}
+        self.request_sha256 = ""
         self.folder: Path | None = None  # work/ID/try-N, once it has begun
+        self._begun = False
         _open.add(self)
 
     @property
     def work(self) -> Path:
         return self.mailbox.work(self.id)
+
+    def asks(self, document: Any) -> None:
+        """Take the request's document; raises Invalid for one that was meant for another ID or another step."""
+        names = {"id": self.id, "step": self.mailbox.name} if self.mailbox.folders else {"id": self.id}
+        if not isinstance(document, dict):
+            raise schema.Invalid("is not a JSON object")
+        for key, own in names.items():
+            if document.get(key, own) != own:
+                raise schema.Invalid(
+                    f"its {key} is {str(document[key])[:100]!r}, not {own!r}; was it copied from there?"
+                )
+        try:
+            self.request, self.request_sha256 = document, files.sha256(files.canonical(document))
+        except RecursionError:
+            raise schema.Invalid("is nested too deeply") from None
+
+    def note_begun(self) -> None:
+        """Leave a trace for the case of a death, without a folder a message; and count the death that left one."""
+        if self.mailbox.folders:
+            return  # the folder of the try is the trace
+        if os.fstat(self.descriptor).st_mode & BEGUN:
+            tries.begin(self.work)  # a try with no crash.json
+        self._begun = True
+        with contextlib.suppress(PermissionError):  # another user's file: its deaths go uncounted
+            os.fchmod(self.descriptor, 0o744)
 
     def begin(self) -> Path:
         """Begin a try: returns work/ID/try-N, with out/ in it and kept/ beside it."""
@@ -57,6 +88,7 @@ class Claim:
         """
         assert self.folder is not None, "begin() comes first"
         out = self.folder / "out"
+        number = tries.number(self.folder)
         reply = {
             "schema": "reply.v1",
             "id": self.id,
@@ -65,10 +97,9 @@ class Claim:
             "request": self.request,
             "artifacts": artifacts(out),
             **facts,
-            "tries": [one.summary() for one in tries.all_tries(self.work) if one.number != self.number],
+            "tries": [one.summary() for one in tries.all_tries(self.work) if one.number != number],
         }
-        schema.check(reply, "reply.v1")
-        (out / "reply.json").write_bytes(files.pretty(reply))
+        files.publish_path(out / "reply.json", files.pretty(schema.check(reply, "reply.v1")), durable=False)
         if self.mailbox.durable:
             files.sync_tree(out)
         if self.mailbox.answered(self.id):
@@ -82,7 +113,9 @@ class Claim:
                 return self.clean()
             where = f"{self.mailbox.name}/outbox/{self.id}"
             raise FileExistsError(errno.EEXIST, f"{where}: is there but is no reply; move it away") from None
-        self._committed()
+        if self.mailbox.durable:
+            os.fsync(self.mailbox.outbox_fd)
+        self.clean()
         return True
 
     def commit_file(self, reply: dict[str, Any]) -> bool:
@@ -97,48 +130,35 @@ class Claim:
         self.clean()
         return True
 
-    def _committed(self) -> None:
-        if self.mailbox.durable:
-            os.fsync(self.mailbox.outbox_fd)
-            files.fsync_folder(self.folder or self.work)
-        self.clean()
-
-    @property
-    def number(self) -> int:
-        return int(self.folder.name.partition("-")[2]) if self.folder else 0
-
     def fail(self, error: dict[str, Any]) -> None:
         """Record a failed try (`error`: kind, message, where and what else error.v1 takes) and put the next one off."""
         if self.mailbox.answered(self.id):
             self.clean()
             return
         wait = tries.wait_s(self.mailbox.history(self.id), error["kind"])
-        self.mailbox.postpone(self.id, wait)
         document = schema.check({"schema": "error.v1", **error, "wait_s": wait}, "error.v1")
         try:
-            folder = self.folder or tries.begin(self.work)
-            files.publish_path(folder / "crash.json", files.pretty(document), self.mailbox.durable)
-        except OSError as problem:
-            self._unrecorded(problem)
+            if self.folder and error["kind"] == "disk":
+                files.remove_tree(self.folder / "out")  # or what it wrote would keep the disk full
+            self.folder = self.folder or tries.begin(self.work)
+            files.publish_path(self.folder / "crash.json", files.pretty(document), self.mailbox.durable)
+        except OSError:
+            if self.folder:  # no room to say how it failed: it goes altogether, so that nobody counts it as a death
+                files.remove_tree(self.folder)
+            self.release()
             raise
-        why = tries.exhausted(self.mailbox.history(self.id), tries.kept(self.work), self.mailbox.tries)
-        if why:
+        if why := tries.exhausted(self.mailbox.history(self.id), tries.kept(self.work), self.mailbox.tries):
             self.give_up("tries", why)
         else:
+            self.mailbox.postpone(self.id, wait)
             self.release()
-
-    def _unrecorded(self, problem: OSError) -> None:
-        """No room to say how a try failed: it goes altogether, so that nobody counts it as a death."""
-        if self.folder and files.is_full(problem):
-            files.remove_tree(self.folder)
-        self.release()
 
     def give_up(self, kind: str, message: str) -> None:
         """End the request for good: dead/ID.json, unless a reply is there. The request stays."""
         if self.mailbox.answered(self.id):
             self.clean()
             return
-        self.mailbox.bury(self.id, kind, message, files.canonical(self.request))
+        self.mailbox.bury(self.id, kind, message, self.request_sha256)
         self.release()
 
     def clean(self) -> bool:
@@ -147,12 +167,14 @@ class Claim:
             os.unlink(f"{self.id}.json", dir_fd=self.mailbox.inbox_fd)
         if os.path.lexists(self.work):
             files.remove_tree(self.work)
-        self.release()
+        self.close()
         return False
 
     def release(self) -> None:
         """Give the request back as it is; the next claimant goes on with what was kept."""
-        self.mailbox.mark("")
+        if self._begun and self.descriptor >= 0:
+            with contextlib.suppress(PermissionError):
+                os.fchmod(self.descriptor, 0o644)
         self.close()
 
     def close(self) -> None:
@@ -162,16 +184,13 @@ class Claim:
 
 
 def artifacts(out: Path) -> dict[str, dict[str, Any]]:
-    """{relative name: {sha256, bytes}} of every file below `out`, sorted; raises BadFile on a link or a device."""
+    """{relative name: {sha256, bytes}} of every file below `out`, sorted; raises BadFile for what is no artifact."""
     found = {}
     for parent, folders, names in os.walk(out):
-        folders.sort()
-        for folder in folders:
-            if os.path.islink(os.path.join(parent, folder)):
-                raise files.BadFile(f"{folder}: a link to a folder cannot be part of a reply")
-        for name in names:
+        for name in names + [one for one in folders if os.path.islink(os.path.join(parent, one))]:
             path = os.path.join(parent, name)
-            relative = os.path.relpath(path, out)
-            if relative != "reply.json":
-                found[relative] = {"sha256": files.sha256_file(path), "bytes": os.path.getsize(path)}
+            relative = files.inside(os.path.relpath(path, out))
+            if relative == "reply.json":
+                raise files.BadFile("reply.json: is written by the commit itself; give the artifact another name")
+            found[relative] = {"sha256": files.sha256_file(path), "bytes": os.path.getsize(path)}
     return dict(sorted(found.items()))

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
@@ -24,6 +25,8 @@ MAX_DOCUMENT = 64 * 1024 * 1024  # bytes; a JSON document past this is a mistake
 HASH_BLOCK = 1 << 20  # bytes read at a time when hashing: large enough for a disk, small enough for a 35 MB agent
 DRAFT = ".draft-"  # hidden names are never read; leftovers are swept when a run starts
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_OFD = (errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP)  # file systems that lack these locks
+_FLOCK = "hhqqi0q"  # struct flock of 64-bit Linux
 
 
 class BadFile(Exception):
@@ -49,16 +52,15 @@ def sha256(data: bytes) -> str:
 def sha256_file(path: str | os.PathLike[str]) -> str:
     """The sha256 of a regular file, read without following a final link; raises BadFile or OSError."""
     digest = hashlib.sha256()
-    with open(_open_regular(path), "rb", buffering=0) as file:
+    with open(open_regular(path), "rb", buffering=0) as file:
         while block := file.read(HASH_BLOCK):
             digest.update(block)
     return digest.hexdigest()
 
 
 def read_bytes(path: str | os.PathLike[str], limit: int = MAX_DOCUMENT, dir_fd: int | None = None) -> bytes:
-    """A regular file's bytes; links, FIFOs, devices and files over `limit` bytes raise BadFile and are not waited on."""
-    descriptor = _open_regular(path, dir_fd)
-    with open(descriptor, "rb", buffering=0) as file:
+    """A regular file's bytes; links, FIFOs, devices, files over `limit` bytes raise BadFile without waiting."""
+    with open(open_regular(path, dir_fd), "rb", buffering=0) as file:
         return read_open(file.fileno(), limit, os.fspath(path))
 
 
@@ -75,7 +77,8 @@ def read_open(descriptor: int, limit: int, name: str) -> bytes:
     return b"".join(blocks)
 
 
-def _open_regular(path: str | os.PathLike[str], dir_fd: int | None = None) -> int:
+def open_regular(path: str | os.PathLike[str], dir_fd: int | None = None) -> int:
+    """A descriptor of a regular file, for reading; links, FIFOs and devices raise BadFile and are not waited on."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, dir_fd=dir_fd)
@@ -97,23 +100,17 @@ def read_json(path: str | os.PathLike[str], limit: int = MAX_DOCUMENT) -> Any:
 
 
 def parse(data: bytes, name: str) -> Any:
+    """The JSON document in `data`; raises BadFile for bad bytes, NaN and numbers that no float can hold."""
     try:
-        return json.loads(data, parse_constant=_refuse_constant)
+        return json.loads(data, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise BadFile(f"{name}: not JSON: {error}") from None
 
 
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is not JSON")
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.write(descriptor, view)
-        if written == 0:
-            raise OSError(errno.ENOSPC, "the disk took no more bytes")
-        view = view[written:]
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is not a number of JSON")
+    return number
 
 
 @contextlib.contextmanager
@@ -136,16 +133,14 @@ def publish(folder_fd: int, name: str, data: bytes, durable: bool = True) -> Non
     The draft has no name (`O_TMPFILE`) or, where the file system has none, a hidden one.
     """
     try:
-        draft = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o644, dir_fd=folder_fd)
+        draft = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=folder_fd)
     except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
             raise
-        _publish_named(folder_fd, name, data, durable)
+        publish_named(folder_fd, name, data, durable)
     else:
         try:
-            write_all(draft, data)
-            if durable:
-                os.fsync(draft)
+            _fill(draft, data, durable)
             os.link(f"/proc/self/fd/{draft}", name, dst_dir_fd=folder_fd, follow_symlinks=True)
         finally:
             os.close(draft)
@@ -153,7 +148,8 @@ def publish(folder_fd: int, name: str, data: bytes, durable: bool = True) -> Non
         os.fsync(folder_fd)
 
 
-def _publish_named(folder_fd: int, name: str, data: bytes, durable: bool) -> None:
+def publish_named(folder_fd: int, name: str, data: bytes, durable: bool = True) -> None:
+    """`publish` by a hidden draft; the folder is not fsynced."""
     hidden = f"{DRAFT}{os.getpid()}-{os.urandom(6).hex()}"
     _write_new(folder_fd, hidden, data, durable)
     try:
@@ -166,14 +162,20 @@ def _write_new(folder_fd: int, name: str, data: bytes, durable: bool) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(name, flags, 0o644, dir_fd=folder_fd)
     try:
-        write_all(descriptor, data)
-        if durable:
-            os.fsync(descriptor)
+        _fill(descriptor, data, durable)
     except OSError:
         os.unlink(name, dir_fd=folder_fd)
         raise
     finally:
         os.close(descriptor)
+
+
+def _fill(descriptor: int, data: bytes, durable: bool) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+    if durable:
+        os.fsync(descriptor)
 
 
 def publish_path(path: Path, data: bytes, durable: bool = True) -> bool:
@@ -183,11 +185,12 @@ def publish_path(path: Path, data: bytes, durable: bool = True) -> bool:
             publish(folder_fd, path.name, data, durable)
             return True
         except FileExistsError:
-            if read_bytes(path.name, len(data) + 1, folder_fd) != data:
-                raise
-            if durable:
-                os.fsync(folder_fd)
-            return False
+            with contextlib.suppress(BadFile):  # longer, or no regular file: it is not the same
+                if read_bytes(path.name, len(data), folder_fd) == data:
+                    if durable:
+                        os.fsync(folder_fd)
+                    return False
+            raise
 
 
 def replace(path: Path, data: bytes, durable: bool = False) -> None:
@@ -206,11 +209,8 @@ def sync_tree(folder: Path) -> None:
     """fsync every file and every folder below `folder`, deepest first, and `folder` itself."""
     for parent, _, names in os.walk(folder, topdown=False):
         for name in names:
-            descriptor = _open_regular(os.path.join(parent, name))
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            with open(open_regular(os.path.join(parent, name)), "rb", buffering=0) as file:
+                os.fsync(file.fileno())
         fsync_folder(parent)
 
 
@@ -218,34 +218,33 @@ def sweep(folder: Path) -> None:
     """Remove hidden drafts that a killed writer left; only when a run starts, when nobody writes."""
     for entry in os.scandir(folder):
         if entry.name.startswith(DRAFT):
-            os.unlink(entry.path)
+            with contextlib.suppress(FileNotFoundError):  # its writer lives, and has just published it
+                os.unlink(entry.path)
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder and what is in it; links are removed, not followed; a missing folder is no error."""
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder)
+    """Remove a folder and what is in it, as far as that goes; links are removed, not followed."""
+    shutil.rmtree(folder, ignore_errors=True)  # a child that ends just now may still write there
 
 
 def is_full(error: BaseException) -> bool:
     """True if an error, or one that it came from, says that the disk or the quota is full."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            return True
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    return False
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    before = error.__cause__ or error.__context__
+    return before is not None and is_full(before)
 
 
 def inside(name: str) -> str:
     """`name` as a relative path that cannot leave its folder; raises BadFile for `..`, absolute and odd names."""
     parts = name.split("/")
-    if not name or any(part in ("", ".", "..") for part in parts) or any(ord(c) < 32 or c == "\x7f" for c in name):
+    if any(part in ("", ".", "..") for part in parts) or not name.isprintable():
         raise BadFile(f"{name!r}: not a plain name inside the folder")
     return name
 
 
 def _flock_struct(kind: int) -> bytes:
-    return struct.pack("hhqqi0q", kind, os.SEEK_SET, 0, 0, 0)  # struct flock of 64-bit Linux; l_pid must be 0
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0)  # l_pid must be 0
 
 
 def lock(descriptor: int) -> bool:
@@ -260,8 +259,12 @@ def lock(descriptor: int) -> bool:
     except (AttributeError, OSError) as error:
         if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.EACCES):
             return False
-        if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP):
+        if isinstance(error, OSError) and error.errno not in _NO_OFD:
             raise
+    return _flock(descriptor)
+
+
+def _flock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
@@ -272,13 +275,13 @@ def lock(descriptor: int) -> bool:
 def is_locked(path: str | os.PathLike[str], dir_fd: int | None = None) -> bool:
     """True if some process holds the file's lock; the lock is tested, not taken. A missing file is not locked."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
     except OSError:
         return False
     try:
         answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _flock_struct(fcntl.F_WRLCK))
-        return struct.unpack("hhqqi0q", answer)[0] != fcntl.F_UNLCK
+        return struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK
     except (AttributeError, OSError):
-        return not lock(descriptor)  # flock cannot be tested: it is taken for an instant
+        return not _flock(descriptor)  # flock cannot be tested: it is taken for an instant
     finally:
         os.close(descriptor)

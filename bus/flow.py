@@ -105,7 +105,7 @@ def due(
 
 
 def stale(replies: Mapping[tuple[str, int], Mapping[str, Any]], own: Mapping[str, str]) -> list[tuple[str, int]]:
-    """The replies that read what is no longer so: an input replied with other bytes since, or is the run's own and changed.
+    """The replies that read what is no longer so: an input was replied with other bytes since, or was changed.
 
     `replies` maps (step, round) to reply documents, `own` maps names of the run's own files to their sha256.
     An input that has no reply just now judges nothing.

@@ -30,9 +30,14 @@ ID = re.compile(r"[0-9a-z][0-9a-z_-]{0,99}")
 PARTS = ("inbox", "work", "outbox", "dead")
 MAX_REQUEST = 16 * 1024 * 1024  # bytes; larger input belongs in an artifact that the request names
 SETTLE_S = 1.0  # an unparsable request must stay unchanged this long before it is dead: `cp` may still be writing it
-HOLDING = ".holding-"  # one hidden file per serving process: the ID that it works on, so that a death leaves a trace
-_HOLDING_BYTES = 101  # an ID and a newline
-_REFUSED = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM)
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_REFUSED = {  # what opening a request may say that waiting does not change
+    errno.ELOOP: "is a symbolic link; links are not followed",
+    errno.EISDIR: "is a folder, not a request",
+    errno.ENXIO: "is not a regular file",
+    errno.EACCES: "may not be read and written by this user",
+    errno.EPERM: "may not be read and written by this user",
+}
 
 State = Literal["done", "dead", "running", "held", "failed", "waiting"]
 
@@ -42,6 +47,7 @@ class Conflict(Exception):
 
 
 def check_id(id: str) -> str:
+    """`id` itself; raises BadFile if it is not one."""
     if not ID.fullmatch(id):
         raise BadFile(f"{id[:120]!r}: not an ID; IDs are 1 to 100 of a-z 0-9 _ - and begin with a letter or digit")
     return id
@@ -89,20 +95,15 @@ class Mailbox:
         self.request_schema, self.reply_schema, self.tries, self.hold = request, reply, tries, hold
         for part in PARTS:
             (self.folder / part).mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        self.inbox_fd, self.outbox_fd, self.dead_fd = (
-            os.open(self.folder / part, flags) for part in ("inbox", "outbox", "dead")
-        )
+        # Opened once, and no link: what is swapped for one later leads nowhere.
+        self._fds = [os.open(self.folder / part, _FOLDER) for part in PARTS]
+        self.inbox_fd, self.work_fd, self.outbox_fd, self.dead_fd = self._fds
         self._not_before: dict[str, float] = {}  # ID -> this process's monotonic clock
         self._torn: dict[str, tuple[str, float]] = {}  # ID -> hash of its unparsable bytes, when first seen
-        self._holding: int | None = None
 
     def close(self) -> None:
-        for descriptor in (self.inbox_fd, self.outbox_fd, self.dead_fd, self._holding):
-            if descriptor is not None:
-                os.close(descriptor)
-        self.inbox_fd = self.outbox_fd = self.dead_fd = -1
-        self._holding = None
+        while self._fds:
+            os.close(self._fds.pop())
 
     def __enter__(self) -> Mailbox:
         return self
@@ -118,29 +119,32 @@ class Mailbox:
         if self.request_schema:
             schema.check(document, self.request_schema)
         data = files.canonical(document)
-        if (known := self.answered_hash(id)) is not None:
-            self._same(id, known, files.sha256(data), "a reply")
-            return self._relied_on(self.outbox_fd)
-        try:
-            files.publish(self.inbox_fd, f"{id}.json", data, self.durable)
-            return True
-        except FileExistsError:
-            with contextlib.suppress(FileNotFoundError):  # it was answered, and so removed, while we looked
-                before = files.read_bytes(f"{id}.json", MAX_REQUEST, self.inbox_fd)
-                self._same(id, files.sha256(before), files.sha256(data), "a request")
-            return self._relied_on(self.inbox_fd)
+        while True:
+            if (known := self.answered_hash(id)) is not None:
+                return self._same(id, known, files.sha256(data), "a reply", self.outbox_fd)
+            try:
+                files.publish(self.inbox_fd, f"{id}.json", data, self.durable)
+                return True
+            except FileExistsError:
+                with contextlib.suppress(FileNotFoundError):  # answered, and so removed, while we looked: look again
+                    return self._same(id, self._asked_hash(id), files.sha256(data), "a request", self.inbox_fd)
 
-    def _same(self, id: str, before: str, now: str, what: str) -> None:
+    def _same(self, id: str, before: str, now: str, what: str, folder_fd: int) -> bool:
         if before != now:
             raise Conflict(
                 f"{self.name}: {id}: {what} for other content is there (sha256 {before[:12]}, not {now[:12]}); "
                 "give the new question another ID"
             )
-
-    def _relied_on(self, folder_fd: int) -> bool:
         if self.durable:
             os.fsync(folder_fd)
         return False
+
+    def _asked_hash(self, id: str) -> str:
+        """The hash of a waiting request in its one byte form, however it was put; of its bytes where they are torn."""
+        data = files.read_bytes(f"{id}.json", MAX_REQUEST, self.inbox_fd)
+        with contextlib.suppress(BadFile):
+            data = files.canonical(files.parse(data, id))
+        return files.sha256(data)
 
     # -- looking --------------------------------------------------------------------------------------------
 
@@ -152,17 +156,16 @@ class Mailbox:
                 requests.add(name[:-5])
             elif not name.startswith("."):
                 strange.add(name)
-        replies = {name for name in map(self._reply_id, os.listdir(self.outbox_fd)) if name}
+        end = "" if self.folders else ".json"
+        replies = {name.removesuffix(end) for name in os.listdir(self.outbox_fd) if name.endswith(end)}
         dead = {name[:-5] for name in os.listdir(self.dead_fd) if name.endswith(".json")}
-        return Listing(frozenset(requests), frozenset(replies), frozenset(dead), frozenset(strange))
-
-    def _reply_id(self, name: str) -> str | None:
-        id = name if self.folders else name.removesuffix(".json")
-        return id if ID.fullmatch(id) and (self.folders or name.endswith(".json")) else None
+        return Listing(
+            frozenset(requests), frozenset(filter(ID.fullmatch, replies)), frozenset(dead), frozenset(strange)
+        )
 
     def state(self, id: str) -> State | None:
-        """The state of one ID (DESIGN of a listing), or None where nothing is known of it."""
-        if self.answered(id):
+        """The state of one ID, by the rule at the top of this file, or None where nothing is known of it."""
+        if self.answered(check_id(id)):
             return "done"
         if self.is_dead(id):
             return "dead"
@@ -170,12 +173,17 @@ class Mailbox:
             return "done" if self.answered(id) else None
         if files.is_locked(f"{id}.json", self.inbox_fd):
             return "running"
-        if self.hold and self.hold.exists():
+        if self.held():
             return "held"
         return "failed" if any(one.failed or one.died or one.waits for one in self.history(id)) else "waiting"
 
+    def held(self) -> bool:
+        return self.hold is not None and self.hold.exists()
+
     def answered(self, id: str) -> bool:
-        return _exists(f"{id}/reply.json" if self.folders else f"{id}.json", self.outbox_fd)
+        if not self.folders:
+            return _exists(f"{id}.json", self.outbox_fd)
+        return _exists(f"{id}/reply.json", self.outbox_fd) and not _is_link(id, self.outbox_fd)
 
     def is_dead(self, id: str) -> bool:
         return _exists(f"{id}.json", self.dead_fd)
@@ -185,14 +193,13 @@ class Mailbox:
         check_id(id)
         try:
             if self.folders:
-                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-                folder = os.open(id, flags, dir_fd=self.outbox_fd)
-                try:
-                    data = files.read_bytes("reply.json", files.MAX_DOCUMENT, folder)
-                finally:
-                    os.close(folder)
+                folder_fd, name = os.open(id, _FOLDER, dir_fd=self.outbox_fd), "reply.json"
             else:
-                data = files.read_bytes(f"{id}.json", files.MAX_DOCUMENT, self.outbox_fd)
+                folder_fd, name = os.dup(self.outbox_fd), f"{id}.json"
+            try:
+                data = files.read_bytes(name, files.MAX_DOCUMENT, folder_fd)
+            finally:
+                os.close(folder_fd)
         except (FileNotFoundError, NotADirectoryError):
             return None
         document = files.parse(data, f"{self.name}/outbox/{id}")
@@ -200,9 +207,8 @@ class Mailbox:
 
     def answered_hash(self, id: str) -> str | None:
         """The sha256 of the request that was answered under this ID, or None where there is no reply."""
-        if not self.answered(id):
-            return None
-        return (self.reply(id) or {}).get("request_sha256")
+        reply = self.reply(id) if self.answered(id) else None
+        return reply["request_sha256"] if reply else None
 
     def history(self, id: str) -> list[tries.Try]:
         return tries.history(self.work(id))
@@ -213,34 +219,16 @@ class Mailbox:
     # -- serving --------------------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Call once before claiming: find what an agent of this mailbox held when it died, and open our own mark."""
-        for entry in sorted(os.listdir(self.folder / "work")):
-            if entry.startswith(HOLDING):
-                self._note_death(self.folder / "work" / entry)
-        if not self.folders and self._holding is None:
-            path = self.folder / "work" / f"{HOLDING}{os.urandom(6).hex()}"
-            self._holding = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-            files.lock(self._holding)
-
-    def _note_death(self, path: Path) -> None:
-        with contextlib.suppress(FileNotFoundError), open(path, "r+b", buffering=0) as mark:
-            if not files.lock(mark.fileno()):
-                return  # a living agent's
-            id = mark.read(_HOLDING_BYTES).decode("ascii", "replace").partition("\n")[0].strip("\0")
-            if ID.fullmatch(id) and _exists(f"{id}.json", self.inbox_fd) and not self.answered(id):
-                tries.begin(self.work(id))  # a try with no crash.json is a death
-            path.unlink()
-
-    def mark(self, id: str) -> None:
-        """Note the ID that is worked on (empty: none): one small write, so that a service needs no folder a message."""
-        if self._holding is not None:
-            os.pwrite(self._holding, id.encode().ljust(_HOLDING_BYTES, b"\n"), 0)
+        """Call once before claiming: remove what agents that were killed right after a reply left in work/."""
+        for id in filter(ID.fullmatch, os.listdir(self.work_fd)):
+            if self.answered(id) and not _exists(f"{id}.json", self.inbox_fd):
+                files.remove_tree(self.work(id))
 
     def claims(self, listing: Listing | None = None) -> Iterator[Claim]:
         """Claim what can be claimed, one after another, in order: list once and drain. The caller ends each claim."""
         listing = listing or self.listing()
         for name in sorted(listing.strange):
-            bad = f"bad-{files.sha256(name.encode('utf-8', 'surrogateescape'))[:16]}"
+            bad = f"bad-{files.sha256(os.fsencode(name))[:16]}"
             if bad not in listing.dead:
                 self.bury(bad, "name", f"inbox/{name[:200]!r}: not ID.json; IDs are 1 to 100 of a-z 0-9 _ -")
         for id in sorted(listing.requests - listing.dead, key=order):  # an answered one is cleaned up on the way
@@ -259,51 +247,54 @@ class Mailbox:
         except OSError as error:
             if error.errno not in _REFUSED:
                 raise
-            self.bury(id, "file", f"inbox/{id}.json: {_why(error)}")
+            self._refuse(id, "file", _REFUSED[error.errno])
             return None
-        claim = None
+        claim, ours = Claim(self, id, descriptor), False
         try:
-            claim = self._claim_open(id, descriptor)
+            ours = self._take(claim)
+        except OSError as error:
+            if not files.is_full(error):
+                raise
+            self.postpone(id, tries.DISK_WAIT_S)
         finally:
-            if claim is None:
-                os.close(descriptor)
-        return claim
+            if not ours:
+                claim.close()
+        return claim if ours else None
 
-    def _claim_open(self, id: str, descriptor: int) -> Claim | None:
-        status = os.fstat(descriptor)
+    def _take(self, claim: Claim) -> bool:
+        """Lock the open request, and only then look whether it may be worked on."""
+        id, status = claim.id, os.fstat(claim.descriptor)
         if not stat.S_ISREG(status.st_mode):
-            return self.bury(id, "file", f"inbox/{id}.json: is not a regular file")
-        if not files.lock(descriptor) or (self.hold and self.hold.exists()):
-            return None
-        if not self._names(id, status):
-            return None
+            return self._refuse(id, "file", "is not a regular file")
+        if not files.lock(claim.descriptor) or self.held() or not self._names(id, status):
+            return False
         if self.answered(id):  # killed between its reply and the end of its request
-            Claim(self, id, descriptor, {}, "").clean()
-            return None
+            return claim.clean()
         if self.is_dead(id):
-            return None
-        if status.st_nlink > 1 and not self._own_draft(status.st_ino):
-            return self.bury(id, "file", f"inbox/{id}.json: has another name (a hard link); copy it instead")
-        return self._read(id, descriptor)
+            return False
+        if os.fstat(claim.descriptor).st_nlink > 1 and not self._own_draft(claim.descriptor):
+            return self._refuse(id, "file", "has another name (a hard link); copy it instead")
+        if not self._read(claim):
+            return False
+        claim.note_begun()
+        if why := tries.exhausted(self.history(id), tries.kept(claim.work), self.tries):
+            claim.give_up("tries", why)
+            return False
+        return True
 
-    def _read(self, id: str, descriptor: int) -> Claim | None:
-        data = b""
+    def _read(self, claim: Claim) -> bool:
+        id, data = claim.id, b""
         try:
-            data = files.read_open(descriptor, MAX_REQUEST, f"inbox/{id}.json")
+            data = files.read_open(claim.descriptor, MAX_REQUEST, f"inbox/{id}.json")
             document = files.parse(data, f"inbox/{id}.json")
             if self.request_schema:
                 schema.check(document, self.request_schema)
-        except (BadFile, schema.Invalid) as error:
-            if isinstance(error, BadFile) and self._may_grow(id, data):
-                return None
-            return self.bury(id, "request", f"inbox/{id}.json: {error}", data)
-        claim = Claim(self, id, descriptor, document, files.sha256(data))
-        if history := self.history(id):
-            if why := tries.exhausted(history, tries.kept(self.work(id)), self.tries):
-                claim.give_up("tries", why)
-                return None
-        self.mark(id)
-        return claim
+            claim.asks(document)
+        except schema.Invalid as error:
+            return self._refuse(id, "request", str(error))
+        except BadFile as error:
+            return False if self._may_grow(id, data) else self._refuse(id, "request", str(error))
+        return True
 
     def _may_grow(self, id: str, data: bytes) -> bool:
         """True while bytes that do not parse may still be in the writing: they changed, or were seen just now."""
@@ -322,32 +313,46 @@ class Mailbox:
             return False
         return (now.st_ino, now.st_dev) == (status.st_ino, status.st_dev)
 
-    def _own_draft(self, inode: int) -> bool:
-        """True if a second link is our own hidden draft, left by a putter that was killed where O_TMPFILE is missing."""
-        drafts = (name for name in os.listdir(self.inbox_fd) if name.startswith(files.DRAFT))
-        return any(os.stat(name, dir_fd=self.inbox_fd, follow_symlinks=False).st_ino == inode for name in drafts)
+    def _own_draft(self, descriptor: int) -> bool:
+        """True if a second name is our own hidden draft, of a putter that was killed or is just done."""
+        inode = os.fstat(descriptor).st_ino
+        for entry in os.scandir(self.inbox_fd):
+            if entry.name.startswith(files.DRAFT) and entry.inode() == inode:
+                return True
+        return os.fstat(descriptor).st_nlink == 1  # gone while we looked
 
     def postpone(self, id: str, seconds: float) -> None:
         """Do not claim `id` for a while, by this process's monotonic clock."""
         self._not_before[id] = time.monotonic() + seconds
 
-    def bury(self, id: str, kind: str, message: str, request: bytes = b"") -> None:
+    def _refuse(self, id: str, kind: str, why: str) -> Literal[False]:
+        name = f"inbox/{id}.json"
+        self.bury(id, kind, why if why.startswith(name) else f"{name}: {why}")
+        return False
+
+    def bury(self, id: str, kind: str, message: str, request_sha256: str | None = None) -> None:
         """Give a request up: dead/ID.json says why. The request stays. A second marker changes nothing."""
         document = {
             "schema": "dead.v1",
             "id": id,
             "kind": kind,
             "message": message,
-            "request_sha256": files.sha256(request) if request else None,
+            "request_sha256": request_sha256,
             "tries": [one.summary() for one in self.history(id)],
         }
-        with contextlib.suppress(FileExistsError):
+        try:
             files.publish(self.dead_fd, f"{id}.json", files.pretty(schema.check(document, "dead.v1")), self.durable)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            if not files.is_full(error):
+                raise
+            self.postpone(id, tries.DISK_WAIT_S)  # no room to say why: it is looked at again
 
     def revive(self, id: str) -> None:
-        """Bring a dead letter back with fresh tries: its marker moves to work/ID/, where it divides old tries from new."""
+        """Bring a dead letter back with fresh tries: its marker moves to work/ID/, and divides old tries from new."""
         work = self.work(id)
-        work.mkdir(parents=True, exist_ok=True)
+        work.mkdir(exist_ok=True)
         last = max((one.number for one in tries.all_tries(work)), default=0)
         try:
             os.rename(f"{id}.json", work / f"{tries.RETRIED}{last}.json", src_dir_fd=self.dead_fd)
@@ -364,9 +369,5 @@ def _exists(name: str, folder_fd: int) -> bool:
         return False
 
 
-def _why(error: OSError) -> str:
-    if error.errno == errno.ELOOP:
-        return "is a symbolic link; links are not followed"
-    if error.errno == errno.EISDIR:
-        return "is a folder, not a request"
-    return f"cannot be opened for reading and writing: {error.strerror}"
+def _is_link(name: str, folder_fd: int) -> bool:
+    return stat.S_ISLNK(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode)

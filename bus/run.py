@@ -6,6 +6,7 @@ Everything is relative to the run; nothing in it names a host, a process or an a
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Mapping
@@ -46,6 +47,8 @@ class Run:
         except (files.BadFile, schema.Invalid) as error:
             raise RunError(f"{folder}: run.json is damaged: {error}; restore it from a copy") from None
         self.steps = flow.steps(self.document["flow"])
+        for name in self.services:
+            check_id(name)
         self._mailboxes: dict[str, Mailbox] = {}
         self._replies: dict[tuple[str, str, int], dict[str, Any]] = {}
 
@@ -54,7 +57,8 @@ class Run:
         cls, folder: Path, goal: str, seed: int, the_flow: Mapping[str, Any], services: Mapping[str, Any], rounds: str
     ) -> Run:
         """Make a run whole or not at all; FileExistsError if the name is taken."""
-        check_id(folder.name)
+        if check_id(folder.name) == MEMORY:
+            raise RunError(f"{folder}: the name is reserved for the shared memory; give the goal another name")
         known = flow.steps(the_flow)
         document = {
             "schema": "run.v1",
@@ -75,7 +79,7 @@ class Run:
             files.publish_path(staging / "ROUNDS", f"{rounds}\n".encode())
             files.publish_path(staging / "run.json", files.pretty(schema.check(document, "run.v1")))
             files.sync_tree(staging)
-            os.rename(staging, folder)
+            _rename_new(staging, folder)
             files.fsync_folder(folder.parent)
         finally:
             files.remove_tree(staging)
@@ -135,7 +139,7 @@ class Run:
         return self._mailboxes[name]
 
     def reply(self, step: str, round: int) -> dict[str, Any] | None:
-        """A step's reply document, kept after the first reading: a reply never changes, only its folder can be another."""
+        """A step's reply document, kept after the first reading: it never changes, but its folder may be another."""
         try:
             inode = os.stat(self.folder / step / "outbox" / f"r{round}", follow_symlinks=False).st_ino
         except FileNotFoundError:
@@ -149,7 +153,7 @@ class Run:
         return self._replies[key]
 
     def listings(self) -> tuple[dict[tuple[str, int], dict[str, Any]], set[tuple[str, int]]]:
-        """({(step, round): reply}, {(step, round) asked}) over all steps; every inbox is read before any outbox."""
+        """({(step, round): reply}, {(step, round) asked}) over all steps; each inbox is read before its outbox."""
         asked, replied = set(), {}
         looks = {step.name: self.mailbox(step.name).listing() for step in self.steps}
         for name, look in looks.items():
@@ -202,6 +206,18 @@ class Run:
             return False
         replied, _ = self.listings()
         return all((step.name, n) in replied for step in self.steps for n in range(1, self.rounds + 1))
+
+
+def _rename_new(source: Path, target: Path) -> None:
+    """Rename a folder to a new name; FileExistsError if the name is taken."""
+    if os.path.lexists(target):  # `rename` itself would replace an empty folder
+        raise FileExistsError(errno.EEXIST, "is there already", str(target))
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno == errno.ENOTEMPTY:
+            raise FileExistsError(errno.EEXIST, "is there already", str(target)) from None
+        raise
 
 
 def round_of(id: str) -> int | None:

@@ -37,9 +37,12 @@ def _validator(name: str) -> Any:
 def check(document: Any, name: str) -> Any:
     """Return `document` if it follows the schema `name`; raises Invalid with the place and the rule."""
     validator = _validator(name)
-    if validator.is_valid(document):
-        return document
-    error = next(iter(validator.iter_errors(document)))
-    where = "/".join(str(part) for part in error.instance_path) or "the document"
-    what = str(error.message)
-    raise Invalid(f"{name}: {where}: {what if len(what) <= MAX_SHOWN else what[:MAX_SHOWN] + '…'}")
+    try:
+        if validator.is_valid(document):
+            return document
+        error = next(iter(validator.iter_errors(document)))
+        where, what = "/".join(map(str, error.instance_path)), str(error.message)
+    except ValueError as unreadable:  # a key that is no text, or text with half a character
+        where, what = "", str(unreadable)
+    shown = what if len(what) <= MAX_SHOWN else what[:MAX_SHOWN] + "…"
+    raise Invalid(f"{name}: {where or 'the document'}: {shown}")

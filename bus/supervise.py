@@ -127,11 +127,9 @@ class Supervisor:
             if descriptor == self._wake_r:
                 os.read(self._wake_r, 4096)
                 continue
-            kind, child = self._by_fd.get(descriptor, ("", None))
-            if child is not None and kind == "pipe":
-                self._hear(child)
-            elif child is not None:
-                self._bury(child)
+            if descriptor in self._by_fd:  # else closed while this round of events was worked through
+                kind, child = self._by_fd[descriptor]
+                (self._hear if kind == "pipe" else self._bury)(child)
 
     def _hear(self, child: Child) -> None:
         try:
@@ -151,7 +149,8 @@ class Supervisor:
                     child.beat = beat
 
     def _forget(self, descriptor: int) -> None:
-        if descriptor >= 0 and self._by_fd.pop(descriptor, None):
+        if descriptor in self._by_fd:
+            del self._by_fd[descriptor]
             self._poll.unregister(descriptor)
             os.close(descriptor)
 
@@ -188,7 +187,9 @@ class Supervisor:
                     _signal_group(child.process.pid, signal.SIGKILL)
             elif now - child.heard > SILENT_S or age > child.program.minutes * 60:
                 silent = now - child.heard > SILENT_S
-                why = f"no beat for {SILENT_S:.0f} s" if silent else f"a claim older than {child.program.minutes} minutes"
+                why = (
+                    f"no beat for {SILENT_S:.0f} s" if silent else f"a claim older than {child.program.minutes} minutes"
+                )
                 self.log("hung", program=child.program.name, why=why, claim=child.beat.get("claim"))
                 _signal_group(child.process.pid, signal.SIGTERM)
                 child.ending = now + (0.0 if silent else STOP_GRACE_S)

@@ -1,8 +1,8 @@
 """The tries at one request: numbered folders, what they left, and when it is enough.
 
-    work/ID/try-1/before.json   what kept/ held when it began      work/ID/kept/   parts that the next try goes on with
-    work/ID/try-1/crash.json    how it failed; none: it was killed
-    work/ID/retried-after-3.json   a dead letter that a person brought back: tries up to 3 no longer count
+work/ID/try-1/before.json   what kept/ held when it began      work/ID/kept/   parts that the next try goes on with
+work/ID/try-1/crash.json    how it failed; none: it was killed
+work/ID/retried-after-3.json   a dead letter that a person brought back: tries up to 3 no longer count
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ RETRIED = "retried-after-"
 _TRY = re.compile(r"try-([0-9]{1,6})")
 _MARK = re.compile(RETRIED + r"([0-9]{1,6})\.json")
 DEATHS = 5  # deaths by signal in a row that kept nothing new: a request that kills its agent, not a busy machine
-FREE = frozenset({"disk", "stopped", "repaired"})  # failures that do not count: it waits, it was asked to, it was mended
+FREE = frozenset(
+    {"disk", "stopped", "repaired"}
+)  # failures that do not count: it waits, it was asked to, it was mended
 MAX_WAIT_S = 60.0  # between two tries; the first waits 1 s, then double
 DISK_WAIT_S = 30.0  # a full disk is looked at again twice a minute
 
@@ -84,20 +86,29 @@ def _before(folder: Path) -> frozenset[str]:
 def kept(work: Path) -> frozenset[str]:
     """The names of what was kept, folders included; drafts are not kept yet."""
     root = work / "kept"
-    found = set()
-    for parent, folders, names in os.walk(root):
-        found.update(os.path.relpath(os.path.join(parent, one), root) for one in folders + names if one[0] != ".")
-    return frozenset(found)
+    paths = (
+        os.path.join(parent, one) for parent, dirs, names in os.walk(root) for one in dirs + names if one[0] != "."
+    )
+    return frozenset(os.path.relpath(path, root) for path in paths)
 
 
 def begin(work: Path) -> Path:
     """Make the folder of a new try and note what was kept before it; returns the folder."""
-    work.mkdir(parents=True, exist_ok=True)
-    number = max((one.number for one in all_tries(work)), default=0) + 1
-    folder = work / f"try-{number}"
+    work.mkdir(exist_ok=True)
+    last = max((one.number for one in all_tries(work)), default=0)
+    folder = work / f"try-{last + 1}"
     folder.mkdir()
-    files.publish_path(folder / "before.json", files.canonical(sorted(kept(work))), durable=False)
+    try:
+        files.publish_path(folder / "before.json", files.canonical(sorted(kept(work))), durable=False)
+    except OSError:
+        folder.rmdir()  # a try that could not begin is no death
+        raise
     return folder
+
+
+def number(folder: Path) -> int:
+    """The number of a try's folder."""
+    return int(folder.name.partition("-")[2])
 
 
 def exhausted(history: list[Try], kept_now: frozenset[str], limit: int) -> str | None:

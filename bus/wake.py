@@ -29,18 +29,17 @@ class Bell:
         self._observer: Any = None
 
     def __enter__(self) -> Bell:
-        from watchdog.events import DirCreatedEvent, DirMovedEvent, FileCreatedEvent, FileMovedEvent
-        from watchdog.events import FileSystemEventHandler
+        from watchdog import events
         from watchdog.observers import Observer
 
         bell = self
 
-        class Handler(FileSystemEventHandler):
+        class Handler(events.FileSystemEventHandler):
             def dispatch(self, event: Any) -> None:
                 bell.ring()
 
         observer = Observer()
-        kinds = [FileCreatedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent]
+        kinds = [events.FileCreatedEvent, events.FileMovedEvent]  # requests are files
         try:
             for folder in self.folders:
                 observer.schedule(Handler(), str(folder), event_filter=kinds)

@@ -3,6 +3,10 @@
 import copy
 import hashlib
 import random
+from pathlib import Path
+
+from agents._slices import Split, row
+from bus import files
 
 TEACH = {
     "qa.1": "What does `{name}` do?",
@@ -71,3 +75,14 @@ def changed(one: dict, **new: object) -> dict:
     """A copy of an example with other values and another id."""
     made = copy.deepcopy(one) | new
     return made if "id" in new else made | {"id": "e-" + hashlib.sha256(repr(made).encode()).hexdigest()[:12]}
+
+
+def written(split: Split, folder: Path) -> Path:
+    """The split as filter writes it; returns the folder."""
+    for name, rows in {
+        "train": [row(e) for e in split.train],
+        "validation": split.validation,
+        "exam": split.exam,
+    }.items():
+        (folder / f"{name}.jsonl").write_bytes(b"".join(files.canonical(one) for one in rows))
+    return folder

@@ -5,9 +5,12 @@ import random
 
 import pytest
 
+from agents import _config, evaluate
 from agents import _statistics as statistics
-from agents import evaluate
-from bus import schema
+from agents._agent import GAVE_UP, Agent
+from bus import files, schema
+from bus.run import Run
+from golden import GOAL, commit, golden
 
 
 def item(name, slice="taught", answer="torch.cuda.empty_cache", short=True, family=None, topic="cuda"):
@@ -233,3 +236,20 @@ def test_answer_rows_follow_their_schema_and_general_text_is_not_copied():
     row = schema.check(evaluate.answer_row(one, said, said), "answer.v1")
     assert row["reference"] == one["answer"] and row["question"] == one["question"]
     assert "a long passage" not in json.dumps(schema.check(evaluate.answer_row(passage, said, said), "answer.v1"))
+
+
+@pytest.mark.parametrize("touched", ["exam", "validation"])
+def test_an_exam_that_is_not_the_sealed_one_is_refused_for_good(tmp_path, touched):
+    """filter replied with it, whole; but it is not what filter says that it sealed."""
+    config = _config.load()
+    run = Run.create(tmp_path / "gpu-ops", GOAL, 1, config.flow, config.services, "1")
+    rows = {"exam": [item("taught-1")], "validation": [item("validation-1", "validation")]}
+    sealed = {f"{name}_sha256": files.sha256(b"".join(map(files.canonical, own))) for name, own in rows.items()}
+    sealed[f"{touched}_sha256"] = "0" * 64
+    artifacts = {f"{name}.jsonl": own for name, own in rows.items()}
+    commit(run, "40-filter", {**artifacts, "dataset.json": golden("dataset.v1", **sealed)})
+    asked = {"schema": "request.v1", "id": "r1", "step": "60-evaluate", "round": 1}
+    run.mailbox("60-evaluate").put("r1", asked)
+    assert Agent(evaluate.evaluate, run, "60-evaluate", config, loud=False).once() == GAVE_UP
+    dead = json.loads((run.folder / "60-evaluate" / "dead" / "r1.json").read_text())
+    assert f"40-filter/{touched}.jsonl" in dead["message"] and "is not the sealed 000000000000" in dead["message"]

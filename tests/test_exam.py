@@ -1,21 +1,18 @@
-"""The exam's five rules, each broken by planted examples; the second scan, by planted files; the sealed second round."""
+"""The exam's rules, each broken by planted examples; the same bytes again; the sealed second round."""
 
-import json
 import random
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planted import changed, example, passages, world
 
 from agents._exam import GENERAL_ITEMS, ROWS_PER_ITEM, first_exam, sealed_exam
 from agents._near import words
-from agents._overlap import line, scan
+from agents._overlap import scan
 from agents._quality import screen
-from agents._slices import Split, row, slice_of
-from bus import files
+from agents._slices import Split, slice_of
+from tests.planted import changed, example, passages, world, written
 
 SEED = 7
 EXAMPLES, SOURCES = world(300)
@@ -41,16 +38,6 @@ def said(one: dict, text: str) -> tuple[dict, dict[str, str]]:
 
 def why(split: Split, one: dict) -> str:
     return next((drop.reason for drop in split.dropped if drop.example["id"] == one["id"]), "kept")
-
-
-def written(split: Split, folder: Path) -> Path:
-    for name, rows in {
-        "train": [row(e) for e in split.train],
-        "validation": split.validation,
-        "exam": split.exam,
-    }.items():
-        (folder / f"{name}.jsonl").write_bytes(b"".join(files.canonical(one) for one in rows))
-    return folder
 
 
 # -- the split ------------------------------------------------------------------------------------------------------
@@ -179,7 +166,9 @@ def test_any_part_of_the_world_in_any_order_is_split_alike_and_without_overlap(t
     split = first_exam(ordered, SOURCES, PASSAGES, seed)
     assert split == first_exam(mixed, SOURCES, PASSAGES, seed)
     assert scan(written(split, tmp_path_factory.mktemp("files")), some) == []
-    assert all(slice_of(one["family"], seed) == one["slice"] for one in [*split.taught, *split.unseen, *split.validation])
+    assert all(
+        slice_of(one["family"], seed) == one["slice"] for one in [*split.taught, *split.unseen, *split.validation]
+    )
 
 
 @given(st.integers(0, 10**6))
@@ -189,67 +178,6 @@ def test_families_are_split_80_5_15(seed):
     assert abs(found["taught"] - 1600) < 100
     assert abs(found["validation"] - 100) < 55
     assert abs(found["unseen"] - 300) < 90
-
-
-# -- the second scan ------------------------------------------------------------------------------------------------
-
-
-def leak(folder: Path, **new: str) -> str:
-    """Change the first training row as it stands in the file; returns its id."""
-    path = folder / "train.jsonl"
-    rows = [json.loads(text) for text in path.read_text().splitlines()]
-    for message in rows[0]["messages"]:
-        message["content"] = new.get(message["role"], message["content"])
-    rows[0] |= {key: new[key] for key in ("id", "family") if key in new}
-    path.write_text("".join(json.dumps(one) + "\n" for one in rows))
-    return rows[0]["id"]
-
-
-@pytest.fixture
-def sound(tmp_path):
-    split = first_exam(EXAMPLES, SOURCES, PASSAGES, SEED)
-    return split, written(split, tmp_path)
-
-
-def test_the_scan_finds_leaks_that_someone_wrote_into_the_files(sound):
-    split, folder = sound
-    hidden = next(one for one in split.unseen if not one["short"])
-    passage = split.general[0]["answer"]
-    known = {e["id"]: e for e in EXAMPLES}
-    spare = next(e for e in EXAMPLES if e["use"] == "exam" and slice_of(e["family"], SEED) == "taught")
-    for rule, planted in {
-        "answer": {"assistant": f"So: {hidden['answer'].upper()}"},
-        "near-answer": {"assistant": hidden["answer"].replace(" ", "s ", 1)},
-        "family": {"family": hidden["family"]},
-        "id": {"id": hidden["id"]},
-        "question": {"user": split.taught[0]["question"].replace("?", " ?")},
-        "8-gram": {"user": f"Well, {hidden['question']} {hidden['question']}"},
-        "general": {"assistant": " ".join(passage.split()[3:12])},
-        "wording": {"id": spare["id"]},
-        "text": {"user": "Who vouches for this?"},
-    }.items():
-        written(split, folder)
-        leak(folder, **planted)
-        assert rule in {one.rule for one in scan(folder, known.values())}, rule
-
-
-def test_the_scan_finds_spans_and_templates_on_both_sides(sound):
-    split, folder = sound
-    hidden = next(e for e in EXAMPLES if e["family"] == split.unseen[0]["family"])
-    trained = split.train[0]
-    start = hidden["spans"][0]["end"] - 1
-    moved = {**trained, "spans": [{**hidden["spans"][0], "start": start, "end": start + 40}]}
-    found = scan(folder, [moved if e["id"] == trained["id"] else e for e in EXAMPLES])
-    assert {(one.rule, one.row) for one in found} == {("span", trained["id"])}
-    renamed = {**trained, "template": "qa.8"}
-    found = scan(folder, [renamed if e["id"] == trained["id"] else e for e in EXAMPLES])
-    assert {(one.rule, one.row) for one in found} == {("wording", trained["id"])}
-
-
-@given(st.text(max_size=40))
-@settings(max_examples=300)
-def test_both_ways_of_folding_agree(text):
-    assert line(text).split() == list(words(text))
 
 
 # -- later rounds ---------------------------------------------------------------------------------------------------
@@ -269,14 +197,13 @@ def test_a_later_round_keeps_the_exam_and_lets_nothing_of_it_into_training(tmp_p
         "shared-answer": changed(teach[0], answer=f"{teach[0]['answer']} {hidden['answer']}"),
         "near-answer": changed(teach[1], answer=steering["answer"].replace(" ", "s ", 1)),
         "shared-8-gram": changed(teach[2], answer=f"{passage} {teach[2]['answer']}"),
-        "exam-question": changed(teach[3], question=first.taught[0]["question"].replace("?", "")),
+        "exam-question": changed(teach[3], question=first.taught[0]["question"].upper()),
     }
     every = [*EXAMPLES, *fresh, *planted.values()]
     again = sealed_exam(every, texts, first.exam, first.validation, SEED)
     assert again.exam == first.exam
     assert again.validation == first.validation
-    expected = {**{r: r for r in planted}, "exam-question": "exam-wording"}
-    assert {r: why(again, one) for r, one in planted.items()} == expected
+    assert {r: why(again, one) for r, one in planted.items()} == {r: r for r in planted}
     assert {e["id"] for e in first.train} < {e["id"] for e in again.train}
     assert scan(written(again, tmp_path), every) == []
 

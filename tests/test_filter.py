@@ -6,10 +6,10 @@ import string
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planted import changed, example, world
 
 from agents._near import GRAM, NEAR, Near, Phrases, jaccard, letters, names, similar, wording, words
 from agents._quality import screen
+from tests.planted import changed, example, world
 
 EXAMPLES, SOURCES = world(40)
 ONE = EXAMPLES[0]
@@ -36,7 +36,7 @@ def test_a_sound_world_passes_whole():
         ("structure", {"question": "What happens here?\n```\npkg0.call_0()\n"}),
         ("structure", {"answer": "Broken \ufffd text."}),
         ("structure", {"short": True, "answer": "one two three four five six seven"}),
-        ("length", {"question": "call_0 what?"}),
+        ("length", {"question": "`What?`"}),
         ("refusal", {"answer": "I cannot answer that from the text."}),
         ("refusal", {"answer": "As an AI language model, I have no access to it."}),
         ("refusal", {"answer": "Sorry, this is not specified in the context."}),
@@ -105,7 +105,10 @@ def test_every_planted_near_duplicate_is_found_among_many():
 
 def test_the_order_of_the_input_changes_nothing():
     planted, texts = lookalikes()
-    bad = [changed(ONE, id="z-a", short=False, answer=EXAMPLES[5]["answer"], spans=EXAMPLES[5]["spans"]), changed(ONE, id=ONE["id"])]
+    bad = [
+        changed(ONE, id="z-a", short=False, answer=EXAMPLES[5]["answer"], spans=EXAMPLES[5]["spans"]),
+        changed(ONE, id=ONE["id"]),
+    ]
     every = [*EXAMPLES, *planted, *bad]
     mixed = random.Random(3).sample(every, len(every))
     assert screen(every, SOURCES | texts) == screen(mixed, SOURCES | texts)

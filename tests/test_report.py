@@ -1,17 +1,21 @@
 """Is the report true to its figures, whole as a page, and safe whatever a document or a model wrote?"""
 
 import dataclasses
+import json
 import re
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
 import pytest
 
-from agents import _charts, _page, _recall, _recommend, _results, _story
+from agents import _charts, _config, _page, _recall, _recommend, _results, _story, improve, report
+from agents._agent import Agent
 from agents._html import html
 from agents._page import Chart, Pair, Paragraph, Points, Section, Table, markdown
 from agents._round import Round, learned
 from bus import schema
+from bus.run import Run
+from golden import GOAL, commit, golden
 
 HOSTILE = (
     "<script>alert(1)</script></pre></svg></style></table><img src=http://evil.example/x onerror=alert(2)>"
@@ -74,12 +78,8 @@ def told(text="torch.cuda.empty_cache", **changed):
         seed=7,
         topics=topics,
         sources=[{"id": "a"}],
-        dataset={"counts": {"examples": 1500, "train": 1000, "taught": 200}, "families": {"taught": 250, "unseen": 60},
-                 "scan": {"overlaps": 0}, "reasons": {"near-duplicate": 400, "held-out": 900}},
-        training={"base": {"kind": "embedded", "name": text, "sha256": "cd" * 32, "parameters": 2_400_000},
-                  "method": "LoRA", "settings": {"rank": 64}, "rows": 1000, "steps": 390, "epochs": 6.0,
-                  "tokens": 90000, "final_loss": 1.9, "seconds": 66.0, "device": "cpu", "resumed_from": None,
-                  "trainable_parameters": 1_000_000},
+        dataset=golden("dataset.v1", reasons={"near-duplicate": 500, "held-out": 900}),
+        training=golden("training.v1", base={**golden("training.v1")["base"], "name": text}),
         metrics=[{"step": n, "loss": 8.0 / (1 + n / 40) + (n % 7) / 10} for n in range(1, 391)],
         hardware={"cpus": 2, "gpus": []},
         recalled=[_recall.observation("result", "other", 2, ["topic-0"], text, result),
@@ -260,7 +260,8 @@ def test_examples_show_a_failure_and_a_success_where_there_are_both():
 
 def test_what_was_recalled_is_said_with_its_use():
     text, _, _ = pages(told("slow"))
-    assert "| result | other r2 | slow | prior of topic-0 when \\`improve\\` chooses |" in text
+    uses = "prior of topic-0 when \\`improve\\` chooses; told under its topics in 10-research's report.md"
+    assert f"| slow | {uses} |" in text
     assert "| fix | other r1 | slow | shown here alone |" in text
     assert "nothing was recalled" in pages(told(recalled=[]))[0]
 
@@ -314,7 +315,9 @@ def test_rules_are_silent_when_nothing_is_wrong():
 
 def test_a_loss_that_still_falls_and_an_undecided_slice_are_noticed():
     falling = [{"step": n, "loss": 10.0 - n / 10} for n in range(80)]
-    said = _recommend.settled(figures(told(metrics=falling)))
+    kept = verdict(general=slice_of("cannot tell", 4.6, 4.6, -0.1, 0.1, "loss"))
+    said = _recommend.settled(figures(told(metrics=falling, verdict=kept)))
+    assert _recommend.settled(figures(told(metrics=falling))) == []  # general language is being lost already
     assert said[0].value == pytest.approx(sum(10.0 - n / 10 for n in range(60, 80)) / 20)
     close = verdict(unseen=slice_of("cannot tell", 0.0, 0.05, -0.05, 0.15, n=60))
     assert "240 unseen items" in _recommend.undecided(figures(told(verdict=close)))[0].text
@@ -340,3 +343,37 @@ def test_an_empty_page_and_every_block_render():
     page = Tags(html("t", [Section("s", blocks)]))
     assert page.open == [] and "(nothing)" in page.text
     assert "1. a" in markdown("t", [Section("s", blocks)])
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """A run up to its report, made of the golden examples."""
+    config = _config.load()
+    run = Run.create(tmp_path / "gpu-ops", GOAL, 1, config.flow, config.services, "2")
+    round = told()
+    commit(run, "00-orient", {f"{name}.json": golden(f"{name}.v1") for name in ("state", "hardware", "recalled")})
+    commit(run, "10-research", {"topics.json": golden("topics.v1"), "report.md": {}})
+    commit(run, "20-collect", {"sources.jsonl": [golden("source.v1")]})
+    commit(run, "30-generate", {"examples.jsonl": []})
+    commit(run, "40-filter", {"dataset.json": golden("dataset.v1")})
+    metrics = [golden("metric.v1", step=n, loss=5 / n) for n in range(1, 30)]
+    commit(run, "50-train", {"training.json": golden("training.v1"), "metrics.jsonl": metrics})
+    commit(run, "60-evaluate", {"answers.jsonl": round.answers, "scores.jsonl": round.scores,
+                                "verdict.json": round.verdict})  # fmt: skip
+    return run, config
+
+
+def test_report_and_improve_answer_a_real_request(measured):
+    run, config = measured
+    run.advance()
+    assert Agent(report.report, run, "70-report", config, loud=False).once() == 0
+    folder = run.folder / "70-report" / "outbox" / "r1"
+    assert Tags((folder / "report.html").read_text()).open == []
+    assert (folder / "report.md").read_text().startswith("# gpu-ops, round 1\n")
+    items = json.loads((folder / "recommendations.json").read_text())["items"]
+    told_memory = [json.loads(path.read_bytes()) for path in (run.folder / "memory" / "inbox").glob("*.json")]
+    assert {note["kind"] for note in told_memory} == {"result", "recommendation"}
+    assert Agent(improve.improve, run, "80-improve", config, loud=False).once() == 0
+    plan = json.loads((run.folder / "80-improve" / "outbox" / "r1" / "next.json").read_text())
+    assert plan["examples"] == 250 and plan["left_to_people"] == [item["text"] for item in items]
+    assert str(run.folder) not in "".join(path.read_text() for path in run.folder.glob("*/outbox/r1/*"))

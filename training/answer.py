@@ -161,6 +161,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     flags = parser().parse_args(argv)
     items = [json.loads(line) for line in flags.items.read_text(encoding="utf-8").splitlines()]
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in training.sft: spinning threads starve each other
     rows = answer(flags.base, flags.adapter, items, flags.max_new_tokens, flags.threads)
     draft = flags.out.with_name(f".{flags.out.name}.draft")
     draft.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

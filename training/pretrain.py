@@ -4,7 +4,6 @@ Byte-level BPE; a Qwen3 decoder with tied embeddings; Muon (K. Jordan, 2024: ort
 inside the layers, AdamW for embeddings and norms; bf16 autocast on the CPU; one pass over shuffled windows of text.
 """
 
-import ctypes
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training import corpus
+from training.sft import fast_bf16, keep_memory
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,6 @@ CHAT_TEMPLATE = (  # a turn is <|im_start|>ROLE newline TEXT <|im_end|> newline
     "{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3), as malloc.h numbers them
 LONGEST_CONTEXT = 1024  # positions are rotary, so a longer context than the training windows costs nothing
 PROGRESS_EVERY_S = 1.0  # twice as often as the live table needs
 
@@ -39,8 +38,7 @@ def pretrain(out: Path, plan: dict[str, Any], minutes: float, threads: int | Non
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(plan["seed"])
-    say("reading the standard library")
-    texts = list(corpus.training_texts())
+    texts = read(say)
     say("training the tokenizer")
     tokenizer = train_tokenizer(texts, plan["vocabulary"])
     ids = encode(texts, tokenizer)
@@ -55,6 +53,18 @@ def pretrain(out: Path, plan: dict[str, Any], minutes: float, threads: int | Non
         "loss": round(loss, 4), "parameters": model.num_parameters(), "capped": done < steps,
         "seconds": round(time.monotonic() - began, 1), "cpu_seconds": round(time.process_time(), 1),
     }  # fmt: skip
+
+
+def read(say: Say) -> list[str]:
+    """Return all texts to train on, saying how far the reading is."""
+    texts: list[str] = []
+    told = 0.0
+    for text in corpus.training_texts():
+        texts.append(text)
+        if time.monotonic() - told >= PROGRESS_EVERY_S:
+            told = time.monotonic()
+            say(f"reading the standard library: {len(texts)} texts")
+    return texts
 
 
 def train_tokenizer(texts: list[str], vocabulary: int) -> "PreTrainedTokenizerFast":
@@ -116,14 +126,6 @@ def new_model(plan: dict[str, Any], tokenizer: "PreTrainedTokenizerFast") -> "Pr
     return model
 
 
-def keep_memory() -> None:
-    """Tell glibc to keep freed memory: logits past its 32 MB limit would be mapped and zeroed again in every step."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
-
-
 def train(
     model: "PreTrainedModel",
     batches: Iterator["torch.Tensor"],
@@ -144,7 +146,7 @@ def train(
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["full_rate"] * share
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast_bf16()):
             logits = model(input_ids=batch[:, :-1], use_cache=False).logits
         loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), batch[:, 1:].flatten())
         loss.backward()

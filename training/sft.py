@@ -16,6 +16,7 @@ import argparse
 import fcntl
 import hashlib
 import json
+import math
 import os
 import random
 import select
@@ -229,7 +230,7 @@ def trainer_class() -> type:
     """Return SFTTrainer with our checkpoints: written as a draft, sealed, then published by one rename."""
     from trl import SFTTrainer
 
-    class Trainer(SFTTrainer):  # type: ignore[misc]
+    class Trainer(SFTTrainer):
         sealing: tuple[Path, str, Path]  # the checkpoints' folder, the job's hash, the metrics so far
 
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -256,13 +257,20 @@ def answer_loss(model: "PreTrainedModel", inputs: dict[str, Any], tokens: Any) -
 
     labels = inputs["labels"][:, 1:]
     spoken = labels != -100
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=os.environ.get("XBF")=="1"):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast_bf16()):
         hidden = model.base_model(
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
         ).last_hidden_state[:, :-1]
         logits = model.get_output_embeddings()(hidden[spoken]).float()
     total = torch.nn.functional.cross_entropy(logits, labels[spoken], reduction="sum")
     return total / (spoken.sum() if tokens is None else tokens)
+
+
+def fast_bf16() -> bool:
+    """Say whether this CPU multiplies bf16 itself; where it does not, bf16 is emulated and slower than fp32."""
+    import torch
+
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def watcher(lengths: list[int], rows: int, batch: int, flags: argparse.Namespace) -> Any:
@@ -281,11 +289,13 @@ def watcher(lengths: list[int], rows: int, batch: int, flags: argparse.Namespace
             if not logs or "loss" not in logs:
                 return
             step, now = state.global_step, time.monotonic()
+            if not math.isfinite(logs["loss"]):
+                raise SystemExit(f"sft: the loss of step {step} is not a number; lower --rate")
             self.tokens += sum(lengths[(step - 1) * batch : step * batch])
             row = {
                 "schema": "metric.v1", "step": step, "epoch": round(step * batch / rows, 4),
                 "loss": round(float(logs["loss"]), 6), "learning_rate": logs.get("learning_rate"),
-                "grad_norm": None if logs.get("grad_norm") is None else round(float(logs["grad_norm"]), 6),
+                "grad_norm": finite(logs.get("grad_norm")),
                 "tokens": self.tokens, "seconds": round(now - self.began, 3),
             }  # fmt: skip
             with flags.metrics.open("a") as file:
@@ -305,6 +315,11 @@ def watcher(lengths: list[int], rows: int, batch: int, flags: argparse.Namespace
                 control.should_training_stop = True
 
     return Watcher()
+
+
+def finite(value: Any) -> float | None:
+    """Return a number that JSON can hold, or None."""
+    return None if value is None or not math.isfinite(value) else round(float(value), 6)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -435,14 +450,20 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, required=True, help="folder for adapter/ and training.json")
     made.add_argument("--checkpoints", type=Path, required=True, help="folder to keep checkpoints in and resume from")
     made.add_argument("--metrics", type=Path, required=True, help="file for one metric.v1 row per step")
-    made.add_argument("--seed", type=int, required=True)
-    made.add_argument("--vocabulary", choices=sorted(DEFAULTS), required=True)
-    for name in ("rank", "alpha", "batch", "max_length", "max_steps", "save_steps", "threads"):
-        made.add_argument("--" + name.replace("_", "-"), type=int)
-    made.add_argument("--rate", type=float)
-    made.add_argument("--epochs", type=float)
-    made.add_argument("--parent-fd", type=int)
-    made.add_argument("--claim-fd", type=int, action="append", default=[])
+    made.add_argument("--seed", type=int, required=True, help="of the adapter's weights and the order of the rows")
+    made.add_argument("--vocabulary", choices=sorted(DEFAULTS), required=True, help="ours: train embeddings too")
+    for name in DEFAULTS["ours"]:
+        values = ", ".join(f"{rules[name][0]:g} for {whose}" for whose, rules in DEFAULTS.items())
+        made.add_argument(
+            "--" + name.replace("_", "-"), type=int if name in INTEGERS else float, help=f"default {values}"
+        )
+    made.add_argument("--max-steps", type=int, help="optimizer steps, instead of epochs")
+    made.add_argument("--save-steps", type=int, help=f"steps between checkpoints (default: every {SAVE_EVERY_S:g} s)")
+    made.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
+    made.add_argument("--parent-fd", type=int, help="inherited end of a pipe; when the other end closes, stop")
+    made.add_argument(
+        "--claim-fd", type=int, action="append", default=[], help="inherited descriptor to keep to itself"
+    )
     return made
 
 
@@ -451,6 +472,8 @@ def main(argv: list[str] | None = None) -> int:
     for descriptor in [*flags.claim_fd, *([flags.parent_fd] if flags.parent_fd is not None else [])]:
         fcntl.fcntl(descriptor, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     signal.signal(signal.SIGTERM, end_early)
+    # OpenMP's threads spin while they wait; beside any other busy process that makes every step several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if flags.parent_fd is not None:
         threading.Thread(target=watch_parent, args=(flags.parent_fd,), daemon=True).start()
     return train(flags)

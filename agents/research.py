@@ -1,0 +1,187 @@
+"""Map the domain: which of the goal's topics each source can teach, and which topics no source covers.
+
+    bin/agent research runs/gpu-ops --once
+
+Reads   goal.md
+        00-orient/recalled.json   what earlier rounds and runs learned about these topics
+Writes  topics.json   topics.v1: each topic with its keywords and its sources
+        report.md     the same, for people
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from agents import _outline
+from agents._agent import GiveUp, main
+from agents._goal import Goal, Topic
+from agents._job import Job
+from agents._modules import Unreadable
+
+ENOUGH = 0.4  # of a source's best score: a topic that scores as much is one of the source's topics too
+LEAST = 1.0  # below this, chance words such as "set" were all that matched; chosen on the two shipped goals
+NAMED = 6.0  # what it is worth that the goal names the source itself: as much as three rare words
+SHOWN = 6  # names per source in the report
+COMMON = frozenset(
+    "a an and are as at be by for from how in into is it its no not of on or such that the them they this to up what "
+    "when where which who why with without can do does between other each every them their there these those".split()
+)
+
+Outline = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Match:
+    """One topic found in one source: how well, and by which words."""
+
+    score: float
+    words: tuple[str, ...]
+
+
+def research(job: Job) -> None:
+    """Score every topic against every source's outline, and write the map."""
+    outlines: dict[str, Outline] = {}
+    for spec in job.goal.sources:
+        job.say(f"looking into {spec}")
+        try:
+            outlines[spec] = _outline.outline(spec, job.allowed_paths)
+        except Unreadable as error:
+            raise GiveUp(str(error), kind="goal") from None
+    matches = mapped(job.goal, outlines)
+    document = topics_document(job.goal, matches)
+    recalled = job.read("00-orient/recalled.json")
+    job.write("topics.json", document)
+    job.write("report.md", report(job.goal, document, outlines, recalled["observations"]))
+
+
+def keywords(topic: Topic) -> list[str]:
+    """Return the words that tell a topic, those in backticks whole and first.
+
+    >>> keywords(Topic("x", "Out of memory", "`empty_cache` and pools"))
+    ['empty_cache', 'out', 'memory', 'empty', 'cache', 'pools', 'pool']
+    """
+    text = f"{topic.title} {topic.about}"
+    found = re.findall(r"`([^`]+)`", text)
+    for word in re.findall(r"[A-Za-z0-9]+", text):
+        lower = word.lower()
+        if lower not in COMMON and len(lower) > 1:
+            found += [lower, _outline.stem(lower)]
+    return list(dict.fromkeys(found))
+
+
+def mapped(goal: Goal, outlines: dict[str, Outline]) -> dict[str, dict[str, Match]]:
+    """Return {spec: {topic slug: Match}}: for each source the topics that it teaches, none if no word fits.
+
+    A word counts by how rare it is among the sources and the topics (tf-idf), and more in a name than in a sentence.
+    """
+    counts = {spec: counted(spec, rows) for spec, rows in outlines.items()}
+    asked = {topic.slug: set(_outline.words(" ".join(keywords(topic)))) - COMMON for topic in goal.topics}
+    rarity = {word: rare(word, counts, asked) for found in asked.values() for word in found}
+    out = {}
+    for spec, found in counts.items():
+        length = math.log(8 + sum(found.values()))
+        scored = {}
+        for topic in goal.topics:
+            worth = {word: math.log1p(found[word]) * rarity[word] for word in asked[topic.slug] if found[word]}
+            best = sorted(worth, key=lambda word: (-worth[word], word))
+            score = 6 * sum(worth.values()) / length + NAMED * names(topic, spec)
+            scored[topic.slug] = Match(score, tuple(best[:5]))
+        top = max(match.score for match in scored.values())
+        out[spec] = {slug: one for slug, one in scored.items() if one.score >= max(LEAST, ENOUGH * top)}
+    return out
+
+
+def counted(spec: str, rows: Outline) -> Counter[str]:
+    """Return how often each word stands in an outline; its own name counts three times, the names in it twice."""
+    found = Counter(_outline.words(spec.partition(":")[2]) * 3)
+    for name, said in rows:
+        found.update(_outline.words(name) * 2 + _outline.words(said))
+    return found
+
+
+def rare(word: str, counts: dict[str, Counter[str]], asked: dict[str, set[str]]) -> float:
+    """Return how telling a word is: few sources hold it, and few topics ask for it."""
+    holding = sum(1 for found in counts.values() if found[word])
+    asking = sum(1 for found in asked.values() if word in found)
+    return math.log((1 + len(counts)) / (0.5 + holding)) / asking + 0.1 / asking
+
+
+def names(topic: Topic, spec: str) -> bool:
+    """Say whether a topic's text names a source: `torch.cuda`, or or `errno`, the last part of `catalogue:errno`."""
+    target = spec.partition(":")[2]
+    named = [*re.findall(r"`([^`]+)`", topic.about), topic.title.lower()]
+    return any(one in (spec, target, target.rpartition(".")[2]) for one in named)
+
+
+def topics_document(goal: Goal, matches: dict[str, dict[str, Match]]) -> dict[str, Any]:
+    """Return topics.v1."""
+    topics = []
+    for topic in goal.topics:
+        sources = [spec for spec in goal.sources if topic.slug in matches[spec]]
+        sources.sort(key=lambda spec: (-round(matches[spec][topic.slug].score, 6), spec))
+        topics.append(
+            {
+                "slug": topic.slug,
+                "title": topic.title,
+                "why": why(topic, sources, matches),
+                "keywords": keywords(topic),
+                "sources": sources,
+            }
+        )
+    unmapped = [spec for spec in goal.sources if not matches[spec]]
+    return {"schema": "topics.v1", "goal": goal.name, "topics": topics, "unmapped": unmapped}
+
+
+def why(topic: Topic, sources: list[str], matches: dict[str, dict[str, Match]]) -> str:
+    """Return in a sentence why a topic can be taught from its sources."""
+    if not sources:
+        return "The goal asks for it, and no source speaks of it."
+    told = Counter(word for spec in sources for word in matches[spec][topic.slug].words)
+    best = sorted(told, key=lambda word: (-told[word], word))[:6]
+    where = "its one source" if len(sources) == 1 else f"its {len(sources)} sources"
+    return f"The goal asks for it; {', '.join(best)} stand in {where}."
+
+
+def report(
+    goal: Goal, document: dict[str, Any], outlines: dict[str, Outline], observations: list[dict[str, Any]]
+) -> str:
+    """Return the map for people: each topic, why, its sources and what they hold, then what is missing."""
+    lines = [f"# What {goal.name} can teach", ""]
+    lines += ["| topic | sources | told by |", "|---|---|---|"]
+    for topic in document["topics"]:
+        lines.append(
+            f"| {cell(topic['title'])} | {len(topic['sources'])} | {cell(', '.join(topic['sources'][:3]) or '-')} |"
+        )
+    for topic in document["topics"]:
+        lines += ["", f"## {topic['title']}", "", topic["why"], "", f"Keywords: {', '.join(topic['keywords'])}.", ""]
+        asked = set(_outline.words(" ".join(topic["keywords"]))) - COMMON
+        lines += [f"- {spec}: {held(outlines[spec], asked)}" for spec in topic["sources"]]
+        learned = [one for one in observations if topic["slug"] in one["topics"]]
+        lines += [f"- recalled from {one['run']}, round {one['round']}: {one['text']}" for one in learned]
+    gaps = [topic["title"] for topic in document["topics"] if not topic["sources"]]
+    lines += ["", "## Gaps", ""]
+    lines += [f"- {title}: no source speaks of it; add one, or remove the topic" for title in gaps]
+    lines += [
+        f"- {spec}: fits no topic; its facts go to the topic whose words they hold" for spec in document["unmapped"]
+    ]
+    return "\n".join([*lines, *([] if gaps or document["unmapped"] else ["None: every topic has a source."])]) + "\n"
+
+
+def held(rows: Outline, asked: set[str]) -> str:
+    """Return in a line what an outline holds, the names with the most of the asked words first."""
+    said = {name: len(asked & {*_outline.words(name), *_outline.words(line)}) for name, line in rows[1:]}
+    shown = ", ".join(f"`{name}`" for name in sorted(said, key=lambda name: -said[name])[:SHOWN])
+    return f"{len(said)} {'entry' if len(said) == 1 else 'entries'}" + (f", such as {shown}" if shown else "")
+
+
+def cell(text: str) -> str:
+    """Return a text that cannot break a table."""
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(research))

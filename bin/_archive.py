@@ -1,0 +1,119 @@
+"""A run as one file: written so that a live copy loses nothing, read as if an enemy had made it.
+
+The archive is a gzipped tar of one folder. Its last member is MANIFEST.json (manifest.v1): name -> sha256, bytes.
+Two packs of the same run are the same bytes: members in one order, no times, no owners, no host.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import _secrets
+import _tree
+from bus import files, schema
+from bus.mailbox import check_id
+
+MANIFEST = "MANIFEST.json"
+LEFT_BEHIND = frozenset({MANIFEST, "supervisor/lock", "supervisor/guard.lock", "supervisor/STOP"})  # of this machine
+FIRST = ("inbox", "dead", "work")  # every inbox before any outbox; a reply moves from work to outbox, so work before it
+LEVEL = 6  # of gzip: 9 takes four times as long and saves 1 %
+BLOCK = 1 << 20  # bytes copied at a time
+MAX_MEMBERS = 5_000_000  # a service may hold 100,000 replies; far past that, a member costs more memory than it tells
+MAX_HEADER = 1 << 20  # bytes; tarfile reads an extended header whole, and its size is what the archive says
+MAX_MANIFEST = 1 << 30  # bytes: 200 for each of the members that are allowed
+BROKEN = (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile)
+
+
+class BadArchive(Exception):
+    """What cannot be packed or unpacked; one line: where, what, what to do."""
+
+
+# -- writing ----------------------------------------------------------------------------------------------------
+
+
+class Source:
+    """A file for tarfile to read: hashes it, and looks for secrets, as it goes."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.digest, self.scanner = file, hashlib.sha256(), _secrets.Scanner()
+        self.secrets: list[str] = []
+
+    def read(self, size: int) -> bytes:
+        block = self.file.read(size)
+        self.digest.update(block)
+        self.secrets += self.scanner.feed(block)
+        return block
+
+
+def write(folder: Path, name: str, target: IO[bytes], left_behind: frozenset[str], at: Callable[[str], None]) -> int:
+    """Write a run's folder as `name` into an open file; returns how many files; raises BadArchive."""
+    known: dict[str, Any] = {}
+    secrets: list[str] = []
+    packed = gzip.GzipFile(filename="", fileobj=target, mode="wb", compresslevel=LEVEL, mtime=0)
+    with packed, tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT, copybufsize=BLOCK) as tar:
+        tar.addfile(_member(name, tarfile.DIRTYPE))
+        for entry in in_order(folder, LEFT_BEHIND | left_behind):
+            at(f"packing {entry.name}: {len(known):,} files so far")
+            if entry.is_folder:
+                tar.addfile(_member(f"{name}/{entry.name}", tarfile.DIRTYPE))
+            elif entry.is_file:
+                secrets += _add(tar, folder, name, entry, known)
+            else:
+                raise BadArchive(f"{entry.name}: is {entry.kind}; a run holds files and folders alone: remove it")
+            tar.members.clear()  # tarfile would keep every one
+        if secrets:
+            more = f" (and {len(secrets) - 1} more; see bin/check)" if len(secrets) > 1 else ""
+            raise BadArchive(f"{secrets[0]}{more}; take it out before the run leaves this machine")
+        document = files.canonical(schema.check({"schema": "manifest.v1", "run": name, "files": known}, "manifest.v1"))
+        last = _member(f"{name}/{MANIFEST}", tarfile.REGTYPE)
+        last.size = len(document)
+        tar.addfile(last, _Bytes(document))
+    return len(known)
+
+
+def in_order(folder: Path, left_behind: frozenset[str]) -> Iterator[_tree.Entry]:
+    """What is packed, in the order in which it is read: files of the run, every inbox, …, every outbox, the rest."""
+    top = _tree.children(folder)
+    boxes = [entry.name for entry in top if entry.is_folder]
+    found = [iter(top)]
+    found += [_subtree(folder, f"{box}/{part}") for part in FIRST for box in boxes]
+    found += [_tree.walk(folder, box) for box in boxes]
+    first = {f"{box}/{part}" for part in FIRST for box in boxes}
+    for at, entries in enumerate(found):
+        rest = at >= len(found) - len(boxes)
+        for entry in entries:
+            done = rest and "/".join(entry.name.split("/")[:2]) in first
+            if not done and entry.name not in left_behind and not _tree.is_leftover(entry.name):
+                yield entry
+def _add(tar: tarfile.TarFile, folder: Path, name: str, entry: _tree.Entry, known: dict[str, Any]) -> list[str]:
+    """Add one file; returns what looks like a secret in it. One that went away is left out, but not out of a reply."""
+    try:
+        opened = files.open_regular(folder / entry.name)
+    except FileNotFoundError:
+        if "/outbox/" in entry.name:
+            raise BadArchive(f"{entry.name}: went away while the run was packed; pack it again") from None
+        return []
+    with open(opened, "rb") as file:
+        status = os.fstat(file.fileno())
+        member = _member(f"{name}/{entry.name}", tarfile.REGTYPE)
+        member.size = status.st_size
+        if status.st_mode & 0o100 and "/inbox/" not in entry.name:  # there it marks work that has begun here
+            member.mode = 0o755
+        source = Source(file)
+        tar.addfile(member, source)  # type: ignore[arg-type]  # it needs no more than read()
+    known[entry.name] = {"sha256": source.digest.hexdigest(), "bytes": member.size}
+    return [f"{entry.name}: {what}" for what in [*source.secrets, *source.scanner.end()]]
+
+
+def _member(name: str, kind: bytes) -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.mode = kind, 0o755 if kind == tarfile.DIRTYPE else 0o644
+    return made
