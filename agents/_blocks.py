@@ -1,8 +1,8 @@
 """Read a collected Markdown source into blocks whose every piece knows its place in the file.
 
-A block is a heading with what stands under it; a piece is a line's worth of text with a label: `Summary`, `Returns` and so
-on as the collector writes them, `parameter`, `raise`, `member` or `entry` for bullets, `code` for a line in a fence, `text`
-for other prose.
+A block is a heading with what stands under it; a piece is a line's worth of text with a label: `Summary`, `Returns` and
+so on as the collector writes them, `parameter`, `raise`, `member` or `entry` for bullets, `code` for a line in a fence,
+`text` for other prose.
 Offsets are Python string offsets: `source[piece.start:piece.end] == piece.text`.
 """
 

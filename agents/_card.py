@@ -25,8 +25,8 @@ REASONS = {
     "shared-answer": "holds the answer of a held-out family, or a span of it",
     "near-answer": "nearly the same answer as a held-out family",
     "shared-8-gram": "eight words in a row that also stand in the exam",
-    "held-out": "belongs to a family of validation or unseen, which one other wording examines",
-    "withdrawn": "belongs to a held-out family whose answer stands in too many rows to be examined",
+    "held-out": "another wording of a fact of validation or unseen",
+    "withdrawn": "of a family set aside for the exam, whose answer stands in too many training rows",
     "spare-wording": "an exam wording of a taught family that the exam does not use",
 }
 
@@ -82,9 +82,9 @@ def how(dataset: Mapping[str, Any]) -> str:
     """The split in words, with the seal."""
     return (
         f"Families, not rows, are split, by a seeded hash and before any wording: {TAUGHT}% taught, {VALIDATION}% "
-        f"validation, {100 - TAUGHT - VALIDATION}% unseen. Exam wordings are used in no training row. A row goes where "
-        f"it shares a span, an answer, a nearly equal answer (letter trigrams, Jaccard {NEAR}) or eight words in a row "
-        "with a held-out family. "
+        f"validation, {100 - TAUGHT - VALIDATION}% unseen. Exam wordings are used in no training row. A row is "
+        f"left out where it shares a span, an answer, a nearly equal answer (letter trigrams, Jaccard {NEAR}) or eight "
+        "words in a row with a held-out family. "
         f"A second, independent scan of the written files found {dataset['scan']['overlaps']} overlaps.\n\n"
         f"The exam's sha256 is `{dataset['exam_sha256']}`, validation's `{dataset['validation_sha256']}`; "
         "later rounds use both unchanged."

@@ -261,7 +261,7 @@ def entry(line: str) -> tuple[str, str, str] | None:
     if rest.startswith("("):
         closing = closed(rest)
         noted, rest = rest[1:closing], rest[closing + 1 :].lstrip()
-    if rest.startswith(":"):
+    if rest.startswith(":") and not re.match(r":[\w+-]+:`", rest):  # no role such as :func:`x`
         spaced = ": " if line[: match.end()].endswith(" ") and not noted else ""  # NumPy's, see numpy_entry
         return name, clean(noted), spaced + rest.lstrip(":").strip()
     if rest.startswith(("- ", "-- ")) and not noted:

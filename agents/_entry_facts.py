@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from agents._blocks import Block, Piece
 from agents._fact import LONGEST_ANSWER, LONGEST_QUOTE, Cutter, Fact
-from agents._phrases import asks, first_sentence, plain
+from agents._phrases import asks, first_sentence, plain, tells
 
 DISTINCT_DIGITS = 4  # a shorter number is the value of fifty other constants
 LONGEST_NAME = 40  # characters of an entry's name; longer ones are sentences in backticks
@@ -92,7 +92,7 @@ def _constant(cut: Cutter, piece: Piece, found: re.Match[str], module: str) -> I
 
 def _comment(cut: Cutter, piece: Piece, found: re.Match[str], module: str) -> Iterator[Fact]:
     says = first_sentence(piece.group(found, 3))
-    if plain(says.text, LONGEST_ANSWER, fewest=2):
+    if plain(says.text, LONGEST_ANSWER, fewest=2) and tells(says.text, found[1]):
         yield cut.fact("constant", says, name=f"{module}.{found[1]}")
         if len(says.text.split()) <= LONGEST_QUOTE and '"' not in says.text:
             yield cut.fact("constant-named", piece.group(found, 1), module=module, says=says.text.rstrip("."))

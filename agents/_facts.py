@@ -83,7 +83,7 @@ def fewer_values(facts: Sequence[Fact]) -> list[Fact]:
 def topic_of(fact: Fact, own: Sequence[str], topics: Sequence[Row]) -> str:
     """The slug of the topic whose keywords say most about the fact; `own` are the topics of its source.
 
-    A keyword counts the less, the more topics share it. Of equals the first wins: of the source's topics, if it has any.
+    A keyword counts the less, the more topics share it; the first of equals wins. A source without topics may have any.
     """
     text = f"{fact.about} {fact.answer}"
     said = {*words(text), *words(text.replace("_", " "))}

@@ -41,7 +41,8 @@ def missing_module(name: str, root: Path) -> str:
     if spec is None:
         near = difflib.get_close_matches(name, siblings(name), n=1, cutoff=0.7)
         return f"there is no such module here; {f'did you mean {near[0]}?' if near else 'install it or leave it out'}"
-    if spec.origin and Path(spec.origin).parent in (root, *[root / room for room in ("agents", "bus", "training")]):
+    origin = Path(spec.origin or "/")
+    if origin.is_relative_to(root) and "site-packages" not in origin.parts:  # .venv lies in the checkout too
         return "is part of this checkout, which the reading process cannot import; use file: or dir:"
     return ""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from agents._blocks import Block, Piece
 from agents._entry_facts import entry
 from agents._fact import LONGEST_ANSWER, LONGEST_QUOTE, Cutter, Fact
-from agents._phrases import asks, first_sentence, plain, verb_phrase
+from agents._phrases import asks, first_sentence, plain, tells, verb_phrase
 
 LONGEST_CODE = 110  # characters of a signature or an example line
 LONGEST_DEFAULT = 40  # characters; a longer default is an expression
@@ -62,7 +62,7 @@ def _summary(cut: Cutter, block: Block, summary: Piece, raised: bool) -> Iterato
     name = block.name.text
     if not plain(sentence.text, LONGEST_ANSWER) or name.rpartition(".")[2].startswith("_"):
         return
-    if sentence.text.startswith("Deprecated"):
+    if re.match(r"Deprecated|Use .* instead", sentence.text):
         yield cut.fact("deprecated", sentence, name=name)
         return
     yield cut.fact("error-summary" if raised else "summary", sentence, name=name)
@@ -84,7 +84,7 @@ def _parameters(cut: Cutter, block: Block) -> Iterator[Fact]:
         if not found or found[1].startswith("_"):
             continue
         meaning = first_sentence(piece.group(found, 4))
-        if plain(meaning.text, LONGEST_ANSWER) and len(meaning.text.split()) >= 3:
+        if plain(meaning.text, LONGEST_ANSWER) and tells(meaning.text, found[1]):
             yield cut.fact("parameter", meaning, param=found[1], name=name)
             if asks(meaning.text, found[1], LONGEST_QUOTE - 4):
                 yield cut.fact("parameter-named", piece.group(found, 1), name=name, says=meaning.text.rstrip("."))

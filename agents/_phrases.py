@@ -9,9 +9,10 @@ from agents._blocks import Piece
 from agents._near import words
 
 _END = re.compile(r"(?<!e\.g)(?<!i\.e)(?<!etc)(?<!cf)(?<!vs)[.!?](?= +[A-Z`\"'(\[]|$)")
-_BROKEN = re.compile(r"https?:|>>>|::|[|\\{}$<>~]|\.\.\.|XXX|TODO|%[sdr]|\[\d|@|--|(?:^|\s)[-*#] ")
+_BROKEN = re.compile(r"https?:|\w:`|>>>|::|[|\\{}$<>~]|\.\.\.|XXX|TODO|%[sdr]|\[\d|@|--|(?:^|\s)[-*#] ")
 _LEANS = re.compile(
-    r"\b(?:above|below|following|as follows|previous example|see also|aforementioned|refer to|see [A-Z]|for more (?:info|detail|example))"
+    r"\b(?:above|below|following|as follows|previous example|see also|aforementioned|refer to|see \w+)\b"
+    r"|\bfor more (?:info|detail|example)"
     r"|^(?:see|then|also|but|and|or)\b",
     re.IGNORECASE,
 )
@@ -55,6 +56,11 @@ def plain(text: str, most: int, fewest: int = 3) -> bool:
         return False
     open_ended = _BROKEN.search(text) or _LEANS.search(text) or _DANGLING.search(text.rstrip("."))
     return fewest <= len(text.split()) <= most and not open_ended
+
+
+def tells(text: str, name: str) -> bool:
+    """True if a description says more than the words of the name itself."""
+    return not set(words(text)) - {"a", "an", "the"} <= set(words(name.replace("_", " ")))
 
 
 def asks(text: str, name: str, most: int) -> bool:

@@ -81,7 +81,7 @@ def read(file: str) -> str:
         return stream.read()
 
 
-@functools.lru_cache(maxsize=64)  # a package of torch has up to 20 files; each tree takes a few MB
+@functools.lru_cache(maxsize=4)  # a file is asked for twice in a row, and a tree takes up to 30 MB
 def parsed(file: str) -> ast.Module | None:
     """Return the syntax tree of a Python file, None if it cannot be parsed."""
     try:

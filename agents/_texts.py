@@ -14,7 +14,7 @@ from agents._locate import missing_path, page_command, resolved
 from agents._modules import Unreadable
 
 MAX_FILE = 2_000_000  # bytes of one file; the longest text that a person writes and reads has less
-MAX_FOLDER = 8_000_000  # bytes of one dir: source together
+MAX_FOLDER = 4_000_000  # bytes of one dir: source together
 MAX_FILES = 500  # files of one dir: source
 MAN_SECONDS = 20  # bash(1), the longest page, formats in 0.4 s
 MAN_WIDTH = "160"  # columns: wide enough that tables of options stay on one line
@@ -50,13 +50,18 @@ def read_text(path: Path) -> str | None:
         return None
 
 
+def opened(spec: str, path: Path) -> str | None:
+    """Return what read_text does; a file that may not be read is Unreadable, not a fault of ours."""
+    try:
+        return read_text(path)
+    except OSError as error:
+        raise Unreadable(f"{spec}: {path.name} cannot be read ({error.strerror}); correct its rights") from None
+
+
 def file_markdown(target: str, allowed: list[Path], root: Path) -> tuple[str, str]:
     """Return (title, Markdown) of a `file:` source."""
     path = checked("file", target, allowed, root)
-    try:
-        text = read_text(path)
-    except OSError as error:
-        raise Unreadable(f"file:{target}: cannot be read ({error.strerror}); correct the path or its rights") from None
+    text = opened(f"file:{target}", path)
     if text is None:
         raise Unreadable(f"file:{target}: is no text of at most {MAX_FILE} bytes in UTF-8; convert it or leave it out")
     return titled(path.name, plain(text))
@@ -67,7 +72,7 @@ def folder_markdown(target: str, allowed: list[Path], root: Path) -> tuple[str, 
     folder = checked("dir", target, allowed, root)
     pieces, size = [f"# {folder.name}"], 0
     for path in text_files(folder):
-        text = read_text(path)
+        text = opened(f"dir:{target}", path)
         if text is None:
             continue
         size += len(text.encode("utf-8", "replace"))

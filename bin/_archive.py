@@ -1,4 +1,4 @@
-"""A run as one file: written so that a live copy loses nothing, read as if an enemy had made it.
+"""Write a run as one file, in an order in which a live copy loses nothing.
 
 The archive is a gzipped tar of one folder. Its last member is MANIFEST.json (manifest.v1): name -> sha256, bytes.
 Two packs of the same run are the same bytes: members in one order, no times, no owners, no host.
@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
-import shutil
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -19,24 +18,16 @@ from typing import IO, Any
 import _secrets
 import _tree
 from bus import files, schema
-from bus.mailbox import check_id
 
 MANIFEST = "MANIFEST.json"
 LEFT_BEHIND = frozenset({MANIFEST, "supervisor/lock", "supervisor/guard.lock", "supervisor/STOP"})  # of this machine
 FIRST = ("inbox", "dead", "work")  # every inbox before any outbox; a reply moves from work to outbox, so work before it
 LEVEL = 6  # of gzip: 9 takes four times as long and saves 1 %
 BLOCK = 1 << 20  # bytes copied at a time
-MAX_MEMBERS = 5_000_000  # a service may hold 100,000 replies; far past that, a member costs more memory than it tells
-MAX_HEADER = 1 << 20  # bytes; tarfile reads an extended header whole, and its size is what the archive says
-MAX_MANIFEST = 1 << 30  # bytes: 200 for each of the members that are allowed
-BROKEN = (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile)
 
 
-class BadArchive(Exception):
-    """What cannot be packed or unpacked; one line: where, what, what to do."""
-
-
-# -- writing ----------------------------------------------------------------------------------------------------
+class Unpackable(Exception):
+    """A run that cannot be packed as it is; one line: where, what, what to do."""
 
 
 class Source:
@@ -54,52 +45,60 @@ class Source:
 
 
 def write(folder: Path, name: str, target: IO[bytes], left_behind: frozenset[str], at: Callable[[str], None]) -> int:
-    """Write a run's folder as `name` into an open file; returns how many files; raises BadArchive."""
+    """Write a run's folder as `name` into an open file; returns how many files; raises Unpackable."""
     known: dict[str, Any] = {}
     secrets: list[str] = []
     packed = gzip.GzipFile(filename="", fileobj=target, mode="wb", compresslevel=LEVEL, mtime=0)
-    with packed, tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT, copybufsize=BLOCK) as tar:
+    with packed, tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
         tar.addfile(_member(name, tarfile.DIRTYPE))
-        for entry in in_order(folder, LEFT_BEHIND | left_behind):
+        for entry in in_order(folder):
+            if entry.name in LEFT_BEHIND | left_behind or _tree.is_leftover(entry.name):
+                continue
             at(f"packing {entry.name}: {len(known):,} files so far")
             if entry.is_folder:
                 tar.addfile(_member(f"{name}/{entry.name}", tarfile.DIRTYPE))
             elif entry.is_file:
                 secrets += _add(tar, folder, name, entry, known)
             else:
-                raise BadArchive(f"{entry.name}: is {entry.kind}; a run holds files and folders alone: remove it")
-            tar.members.clear()  # tarfile would keep every one
+                raise Unpackable(f"{entry.name}: is {entry.kind}; a run holds files and folders alone: remove it")
+            tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every one
         if secrets:
             more = f" (and {len(secrets) - 1} more; see bin/check)" if len(secrets) > 1 else ""
-            raise BadArchive(f"{secrets[0]}{more}; take it out before the run leaves this machine")
+            raise Unpackable(f"{secrets[0]}{more}; take it out before the run leaves this machine")
         document = files.canonical(schema.check({"schema": "manifest.v1", "run": name, "files": known}, "manifest.v1"))
         last = _member(f"{name}/{MANIFEST}", tarfile.REGTYPE)
         last.size = len(document)
-        tar.addfile(last, _Bytes(document))
+        tar.addfile(last, io.BytesIO(document))
     return len(known)
 
 
-def in_order(folder: Path, left_behind: frozenset[str]) -> Iterator[_tree.Entry]:
-    """What is packed, in the order in which it is read: files of the run, every inbox, …, every outbox, the rest."""
+def in_order(folder: Path) -> Iterator[_tree.Entry]:
+    """A run in the order in which it is read: its own files, every inbox, …, every outbox, the rest."""
     top = _tree.children(folder)
     boxes = [entry.name for entry in top if entry.is_folder]
-    found = [iter(top)]
-    found += [_subtree(folder, f"{box}/{part}") for part in FIRST for box in boxes]
-    found += [_tree.walk(folder, box) for box in boxes]
-    first = {f"{box}/{part}" for part in FIRST for box in boxes}
-    for at, entries in enumerate(found):
-        rest = at >= len(found) - len(boxes)
-        for entry in entries:
-            done = rest and "/".join(entry.name.split("/")[:2]) in first
-            if not done and entry.name not in left_behind and not _tree.is_leftover(entry.name):
-                yield entry
+    yield from top
+    for part in FIRST:
+        for box in boxes:
+            yield from _subtree(folder, box, {part}.__contains__)
+    for box in boxes:
+        yield from _subtree(folder, box, lambda name: name not in FIRST)
+
+
+def _subtree(folder: Path, box: str, wanted: Callable[[str], bool]) -> Iterator[_tree.Entry]:
+    for entry in _tree.children(folder, box):
+        if wanted(entry.name.rpartition("/")[2]):
+            yield entry
+            if entry.is_folder:
+                yield from _tree.walk(folder, entry.name)
+
+
 def _add(tar: tarfile.TarFile, folder: Path, name: str, entry: _tree.Entry, known: dict[str, Any]) -> list[str]:
     """Add one file; returns what looks like a secret in it. One that went away is left out, but not out of a reply."""
     try:
         opened = files.open_regular(folder / entry.name)
     except FileNotFoundError:
         if "/outbox/" in entry.name:
-            raise BadArchive(f"{entry.name}: went away while the run was packed; pack it again") from None
+            raise Unpackable(f"{entry.name}: went away while the run was packed; pack it again") from None
         return []
     with open(opened, "rb") as file:
         status = os.fstat(file.fileno())

@@ -31,7 +31,7 @@ _BINARY = b"\0"  # in a file's first block: weights hold all byte sequences soon
 
 
 class Scanner:
-    """Reads a file block by block: `feed` each, and get what looks like a secret, told by kind and line, never whole."""
+    """Reads a file block by block: `feed` each, and get what looks like a secret, by kind and line, never whole."""
 
     def __init__(self) -> None:
         self._rest, self._from, self._lines = b"", 0, 1  # `_from`: where in `_rest` the search goes on

@@ -33,7 +33,8 @@ class Trouble(click.ClickException):
 
     def __init__(self, command: str, message: str, code: int = USAGE) -> None:
         super().__init__(message)
-        self.command, self.exit_code = command, code
+        self.command = command
+        self.exit_code = code  # type: ignore[misc]  # click reads it from the instance
 
     def show(self, file: IO[str] | None = None) -> None:
         click.echo(f"bin/{self.command}: {plain(self.message)}", err=True)
@@ -52,7 +53,7 @@ class Patience:
 
 
 def open_run(command: str, name: str, links: bool = False) -> Run:
-    """Find a run and open it; raises Trouble, with exit code 1 where it is damaged or (unless `links`) leads elsewhere."""
+    """Find a run and open it; raises Trouble, with exit 1 where it is damaged or, unless `links`, leads elsewhere."""
     from _tree import is_plain, mailboxes
     from bus.files import BadFile
     from bus.flow import BadFlow
@@ -66,7 +67,9 @@ def open_run(command: str, name: str, links: bool = False) -> Run:
         raise Trouble(command, f"{name}: run.json: {error}; restore it from a copy", FAILED) from None
     for mailbox in mailboxes(run):
         if not links and not is_plain(run.folder / mailbox):
-            raise Trouble(command, f"{name}: {mailbox}: a link is in the place of a folder; see bin/check {name}", FAILED)
+            raise Trouble(
+                command, f"{name}: {mailbox}: a link is in the place of a folder; see bin/check {name}", FAILED
+            )
     return run
 
 

@@ -82,11 +82,11 @@ def is_plain(mailbox: Path) -> bool:
 
 
 def is_leftover(name: str) -> bool:
-    """True for drafts that a killed process leaves in a mailbox; nobody reads them."""
+    """True for a draft that a killed process left, and what is in it; nobody reads those."""
     parts = name.split("/")
     if len(parts) > 3 and parts[1] in ("outbox", STALE):
         return False  # inside a reply every name is an artifact
-    return parts[-1].startswith(files.DRAFT)
+    return any(part.startswith(files.DRAFT) for part in parts)
 
 
 def findings(run: Run, live: bool, at: Callable[[str], None]) -> Iterator[Finding]:
@@ -97,7 +97,7 @@ def findings(run: Run, live: bool, at: Callable[[str], None]) -> Iterator[Findin
         if not entry.is_file and not entry.is_folder:
             yield Finding(entry.name, f"is {entry.kind}; a run holds files and folders alone: remove it")
         elif is_leftover(entry.name):
-            if not live:
+            if not live and entry.name.rpartition("/")[2].startswith(files.DRAFT):
                 yield Finding(entry.name, "is a draft that a killed writer left; nobody reads it", harm=False)
         elif what := foreign(entry, known):
             yield Finding(entry.name, what)
@@ -121,7 +121,9 @@ def foreign(entry: Entry, known: dict[str, bool]) -> str:
     as_folder = parts[1] == "outbox" and known[parts[0]]
     id = parts[2] if as_folder else parts[2].removesuffix(".json")
     if ID.fullmatch(id) and entry.is_folder == as_folder and (as_folder or parts[2].endswith(".json")):
-        return "" if entry.is_folder or entry.status.st_nlink == 1 else "has another name (a hard link); copy it instead"
+        return (
+            "" if entry.is_folder or entry.status.st_nlink == 1 else "has another name (a hard link); copy it instead"
+        )
     return f"is not {'the folder of an ID' if as_folder else 'ID.json'}; IDs are 1 to 100 of a-z 0-9 _ -: move it away"
 
 

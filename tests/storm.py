@@ -19,7 +19,7 @@ from pathlib import Path
 from bus.files import sha256_file
 from bus.mailbox import Mailbox
 
-REQUESTS = 600
+REQUESTS = 400
 PUTTERS, WORKERS = 2, 3
 FACTS = {"read": {}, "seconds": 0.0, "usd": 0.0, "gpu_s": 0.0, "cpu_s": 0.0}
 

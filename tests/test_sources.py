@@ -280,7 +280,8 @@ PAGES: dict[str, tuple[int, dict[str, str], bytes]] = {
         {"Content-Type": "text/html; charset=utf-8"},
         (
             "<html><head><title>A  page</title><script>evil()</script></head><body><nav>menu</nav><main>"
-            "<h1>Héading</h1><p>One <code>x</code>\x07 and <a href='javascript:x'>link</a>.</p><ul><li>item</li></ul></main></body>"
+            "<h1>Héading</h1><p>One <code>x</code>\x07 and <a href='javascript:x'>link</a>.</p>"
+            "<ul><li>item</li></ul></main></body>"
         ).encode(),
     ),
     "/plain": (200, {"Content-Type": "text/plain"}, b"just text"),
