@@ -91,7 +91,7 @@ class Agent:
         return DONE
 
     def _start_anew(self) -> None:
-        """Replace this process by a fresh one of the same pid: what a job left in memory does not wait with the agent."""
+        """Replace this process by a fresh one of the same pid, so that what a job left in memory does not stay."""
         for name in os.listdir("/proc/self/fd"):
             if int(name) > 2:
                 with contextlib.suppress(OSError):  # the listing's own descriptor

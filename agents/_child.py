@@ -34,7 +34,7 @@ class Lines:
     """New whole lines of a growing file that another process writes."""
 
     def __init__(self, path: Path) -> None:
-        self._file = open(path, "rb", buffering=0)
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115  # read on until the child has ended
         self._rest = b""
 
     def new(self) -> list[str]:

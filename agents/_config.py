@@ -1,4 +1,4 @@
-"""The two config files of this machine, resolved: `infra.yaml` says where things run, `swarm.yaml` how the swarm behaves.
+"""The two config files of this machine, resolved: `infra.yaml`, where things run, `swarm.yaml`, how the swarm behaves.
 
 Unknown keys are errors with a did-you-mean, and every value can say where it came from. What names a command, a path or
 a price comes from here alone, never from a run.

@@ -11,7 +11,6 @@ import math
 import re
 import unicodedata
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from agents._front_matter import Malformed, divided, mapping
@@ -85,17 +84,6 @@ def parse(text: str, where: str = "goal.md") -> Goal:
     )
 
 
-def check_sources(goal: Goal, allowed_paths: list[Path], root: Path, where: str = "") -> None:
-    """Raise GoalError for the first source that cannot exist on this machine; imports and fetches nothing."""
-    from agents import _locate
-
-    for spec in goal.sources:
-        kind, target = split(spec, where or goal.name)
-        trouble = _locate.missing(kind, target, allowed_paths, root)
-        if trouble:
-            raise GoalError(f"{where or goal.name}: sources: {spec}: {trouble}")
-
-
 def meant(key: str, known: tuple[str, ...] | list[str]) -> str:
     """Return what to do about an unknown word: the nearest known one, or all of them."""
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
@@ -157,7 +145,7 @@ def budget_of(value: Any, where: str) -> dict[str, float]:
 
 
 def sources_of(value: Any, where: str) -> tuple[str, ...]:
-    """Return the source specs, each of a known kind and well formed; whether they exist is check_sources' matter."""
+    """Return the source specs, each of a known kind and well formed; `check_sources` says whether they exist."""
     if not isinstance(value, list) or not value:
         raise GoalError(f"{where}: sources: is no list with something in it; add a line like `  - pydoc:torch.cuda`")
     if len(value) > MAX_SOURCES:

@@ -29,7 +29,7 @@ UNTYPED = frozenset({"text", "files"})  # artifacts with no JSON Schema: prose, 
 
 
 class GiveUp(Exception):
-    """A request that a retry could not change: `where: what is wrong; what to do`. `kind="goal"`: the goal is at fault."""
+    """A request that a retry could not change: `where: what is wrong; what to do`. `kind="goal"`: the goal's fault."""
 
     def __init__(self, message: str, kind: str = "refused") -> None:
         super().__init__(message)
@@ -98,7 +98,7 @@ class Job:
     # -- reading --------------------------------------------------------------------------------------------
 
     def read(self, name: str) -> Any:
-        """A parsed input: dict for .json, list of dicts for .jsonl, else text; None for `before/…` where there is none."""
+        """A parsed input: dict for .json, list of dicts for .jsonl, else text; None for `before/…` if there is none."""
         path = self.path(name)
         if path is None:
             return None
@@ -162,7 +162,9 @@ class Job:
             return
         found = files.sha256_file(path)
         if expected is not None and found != expected:
-            raise GiveUp(f"{name}: its bytes are not those that were replied; see 'bin/check', restore or remove the reply")
+            raise GiveUp(
+                f"{name}: its bytes are not those that were replied; see 'bin/check', restore or remove the reply"
+            )
         self.read_hashes[name] = found
 
     def _schema_of(self, name: str) -> str | None:
@@ -254,7 +256,7 @@ class Job:
 
 
 def artifact_schema(step: flow.Step, name: str) -> str | None:
-    """The schema of a step's artifact, None for prose and weights; raises BadFile if the step does not write the name."""
+    """The schema of a step's artifact, None for prose and weights; raises BadFile if the step writes no such name."""
     for pattern, kind in step.writes.items():
         if fnmatch.fnmatchcase(name, pattern):
             return None if kind in UNTYPED else kind

@@ -4,7 +4,7 @@
 
 Reads   goal.md
         10-research/topics.json   topics.v1: which topics each source is for
-Writes  sources/*.md     one file per source; the format is in agents/_sources.py
+Writes  sources/*.md     one file per source; the format is in agents/sources/reader.py
         sources.jsonl    source.v1: what each one is and where it is from; no times, so that it repeats byte for byte
         retrieved.json   retrieved.v1: when each one was read
 """
@@ -15,35 +15,35 @@ import functools
 from datetime import UTC, datetime
 from typing import Any
 
-from agents import _sources
 from agents._agent import GiveUp, main
 from agents._job import Job
+from agents.sources.reader import Reader, Source, Unreadable, identify, source_row
 
 
 def collect(job: Job) -> None:
     """Read the sources in the goal's order; one that was read in an earlier try is not read again."""
     topics = job.read("10-research/topics.json")["topics"]
     specs = list(job.goal.sources)
-    identities = _sources.identify(specs)
-    reader = _sources.Reader(specs, job.allowed_paths)
+    identities = identify(specs)
+    reader = Reader(specs, job.allowed_paths)
     rows, times = [], []
     for number, spec in enumerate(specs):
         job.say(f"reading {spec}", step=number + 1, total=len(specs))
         identity = identities[spec]
         kept = job.once(f"read/{identity}.json", functools.partial(read, reader, spec))
-        source = _sources.Source(**kept["source"])
+        source = Source(**kept["source"])
         job.write(f"sources/{identity}.md", source.text)
-        rows.append(_sources.source_row(identity, source, topics_of(spec, topics)))
+        rows.append(source_row(identity, source, topics_of(spec, topics)))
         times.append({"id": identity, "origin": spec, "retrieved": kept["retrieved"]})
     job.write("sources.jsonl", rows)
     job.write("retrieved.json", {"schema": "retrieved.v1", "sources": times})
 
 
-def read(reader: _sources.Reader, spec: str) -> dict[str, Any]:
+def read(reader: Reader, spec: str) -> dict[str, Any]:
     """Return one source and when it was read; a source that cannot be read is the goal's fault, the network is not."""
     try:
         source = reader.read(spec)
-    except _sources.Unreadable as error:
+    except Unreadable as error:
         raise GiveUp(str(error), kind="goal") from None
     return {"source": source.as_dict(), "retrieved": datetime.now(UTC).isoformat(timespec="seconds")}
 

@@ -15,7 +15,7 @@ Writes  train.jsonl        row.v1: the training rows, in chat format
         dataset.json       dataset.v1: counts, the seal, what the second scan found
         card.md            the same for people
 
-The exam's five rules are in `agents/_exam.py`; the scan that checks them again is `agents/_overlap.py`.
+The exam's five rules are in `agents/exam/rules.py`; the scan that checks them again is `agents/exam/overlap.py`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from agents._agent import GiveUp, main
-from agents._card import card
-from agents._exam import first_exam, sealed_exam
-from agents._near import tally
-from agents._overlap import Overlap, counts, scan
-from agents._quality import Drop, screen
-from agents._slices import EXAMINED, Split, row
+from agents.exam.card import card
+from agents.exam.near import tally
+from agents.exam.overlap import Overlap, counts, scan
+from agents.exam.quality import Drop, screen
+from agents.exam.rules import first_exam, sealed_exam
+from agents.exam.slices import EXAMINED, Split, row
 from bus import files
 
 MINIMUM = {"taught": 100, "unseen": 60, "general": 60}  # below this an interval says nothing (DESIGN 10, rule 5)
@@ -112,7 +112,8 @@ def check_sealed(job: Any, found: list[Overlap], *, again: bool) -> None:
         one = found[0]
         raise GiveUp(
             f"40-filter: the second scan found {len(found)} overlaps of training and exam (rule 5), first by "
-            f"{one.rule}: row {one.row}, item {one.item}, {one.text[:60]!r}; correct agents/_exam.py, nothing was kept"
+            f"{one.rule}: row {one.row}, item {one.item}, {one.text[:60]!r}; "
+            "correct agents/exam/rules.py, nothing was kept"
         )
     for name in SEALED if again else ():
         first = files.sha256_file(job.path(f"before/40-filter/{name}.jsonl"))

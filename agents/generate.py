@@ -20,12 +20,12 @@ from math import ceil
 from typing import Any
 
 from agents._agent import GiveUp, main
-from agents._compare import comparisons
-from agents._fact import Fact
-from agents._facts import pool
-from agents._families import Node, family_id, group
-from agents._select import KINDS, LISTED, Scale, choose, is_listed
-from agents._wording import MOST_WORDINGS, Example, more, worded
+from agents.teacher.compare import comparisons
+from agents.teacher.fact import Fact
+from agents.teacher.facts import pool
+from agents.teacher.families import Node, family_id, group
+from agents.teacher.scale import KINDS, LISTED, Scale, choose, is_listed
+from agents.teacher.wording import MOST_WORDINGS, Example, more, worded
 
 LEAST_GROWTH = 0.1  # of the pairs, in a later round: less could not be seen in its scores
 

@@ -46,7 +46,7 @@ def orient(job: Job) -> None:
 
 
 def stock(run: Run, round: int) -> dict[str, Any]:
-    """state.v1: every known request of every step but this round's own orientation, with what is wrong with its reply."""
+    """state.v1: every known request of every step but this round's orientation, and what is wrong with its reply."""
     rows, whole = [], True
     for step in run.steps:
         mailbox = run.mailbox(step.name)

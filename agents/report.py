@@ -28,11 +28,11 @@ from __future__ import annotations
 from typing import Any
 
 from agents._agent import main
-from agents._html import html
-from agents._page import markdown
-from agents._recommend import Figures, recommend
-from agents._round import Round, learned
-from agents._story import tell
+from agents.pages.markup import html
+from agents.pages.page import markdown
+from agents.pages.recommend import Figures, recommend
+from agents.pages.rounds import Round, learned
+from agents.pages.story import tell
 
 
 def report(job: Any) -> None:

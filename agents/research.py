@@ -16,11 +16,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from agents import _outline
 from agents._agent import GiveUp, main
 from agents._goal import Goal, Topic
 from agents._job import Job
-from agents._modules import Unreadable
+from agents.sources import outline
+from agents.sources.modules import Unreadable
 
 ENOUGH = 0.4  # of a source's best score: a topic that scores as much is one of the source's topics too
 LEAST = 1.0  # below this, chance words such as "set" were all that matched; chosen on the two shipped goals
@@ -48,7 +48,7 @@ def research(job: Job) -> None:
     for spec in job.goal.sources:
         job.say(f"looking into {spec}")
         try:
-            outlines[spec] = _outline.outline(spec, job.allowed_paths)
+            outlines[spec] = outline.outline(spec, job.allowed_paths)
         except Unreadable as error:
             raise GiveUp(str(error), kind="goal") from None
     matches = mapped(job.goal, outlines)
@@ -69,7 +69,7 @@ def keywords(topic: Topic) -> list[str]:
     for word in re.findall(r"[A-Za-z0-9]+", text):
         lower = word.lower()
         if lower not in COMMON and len(lower) > 1:
-            found += [lower, _outline.stem(lower)]
+            found += [lower, outline.stem(lower)]
     return list(dict.fromkeys(found))
 
 
@@ -79,7 +79,7 @@ def mapped(goal: Goal, outlines: dict[str, Outline]) -> dict[str, dict[str, Matc
     A word counts by how rare it is among the sources and the topics (tf-idf), and more in a name than in a sentence.
     """
     counts = {spec: counted(spec, rows) for spec, rows in outlines.items()}
-    asked = {topic.slug: set(_outline.words(" ".join(keywords(topic)))) - COMMON for topic in goal.topics}
+    asked = {topic.slug: set(outline.words(" ".join(keywords(topic)))) - COMMON for topic in goal.topics}
     rarity = {word: rare(word, counts, asked) for found in asked.values() for word in found}
     out = {}
     for spec, found in counts.items():
@@ -97,9 +97,9 @@ def mapped(goal: Goal, outlines: dict[str, Outline]) -> dict[str, dict[str, Matc
 
 def counted(spec: str, rows: Outline) -> Counter[str]:
     """Return how often each word stands in an outline; its own name counts three times, the names in it twice."""
-    found = Counter(_outline.words(spec.partition(":")[2]) * 3)
+    found = Counter(outline.words(spec.partition(":")[2]) * 3)
     for name, said in rows:
-        found.update(_outline.words(name) * 2 + _outline.words(said))
+        found.update(outline.words(name) * 2 + outline.words(said))
     return found
 
 
@@ -158,7 +158,7 @@ def report(
         )
     for topic in document["topics"]:
         lines += ["", f"## {topic['title']}", "", topic["why"], "", f"Keywords: {', '.join(topic['keywords'])}.", ""]
-        asked = set(_outline.words(" ".join(topic["keywords"]))) - COMMON
+        asked = set(outline.words(" ".join(topic["keywords"]))) - COMMON
         lines += [f"- {spec}: {held(outlines[spec], asked)}" for spec in topic["sources"]]
         learned = [one for one in observations if topic["slug"] in one["topics"]]
         lines += [f"- recalled from {one['run']}, round {one['round']}: {one['text']}" for one in learned]
@@ -173,7 +173,7 @@ def report(
 
 def held(rows: Outline, asked: set[str]) -> str:
     """Return in a line what an outline holds, the names with the most of the asked words first."""
-    said = {name: len(asked & {*_outline.words(name), *_outline.words(line)}) for name, line in rows[1:]}
+    said = {name: len(asked & {*outline.words(name), *outline.words(line)}) for name, line in rows[1:]}
     shown = ", ".join(f"`{name}`" for name in sorted(said, key=lambda name: -said[name])[:SHOWN])
     return f"{len(said)} {'entry' if len(said) == 1 else 'entries'}" + (f", such as {shown}" if shown else "")
 

@@ -23,7 +23,6 @@ MANIFEST = "MANIFEST.json"
 LEFT_BEHIND = frozenset({MANIFEST, "supervisor/lock", "supervisor/guard.lock", "supervisor/STOP"})  # of this machine
 FIRST = ("inbox", "dead", "work")  # every inbox before any outbox; a reply moves from work to outbox, so work before it
 LEVEL = 6  # of gzip: 9 takes four times as long and saves 1 %
-BLOCK = 1 << 20  # bytes copied at a time
 
 
 class Unpackable(Exception):

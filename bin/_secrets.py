@@ -16,12 +16,12 @@ KINDS = {
     "a Hugging Face token": r"hf_[A-Za-z0-9]{30}",
     "a Google key": r"AIza[A-Za-z0-9_-]{35}",
     "an NVIDIA key": r"nvapi-[A-Za-z0-9_-]{40}",
-    "a Slack token": r"xox[abeoprs]-[A-Za-z0-9-]{20}",
+    "a Slack token": r"xox[abeoprs]-[0-9]{8,20}-[A-Za-z0-9-]{12}",
     "a private key": r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----",
 }
 # One pattern, and what all kinds begin with first: a gigabyte is then read at the speed of a search for a few words.
 # It begins a word, or follows the end of a line as JSON writes it.
-_BEGINS = r"(?=sk-|gh|gl|A|hf|nv|xo|--)(?:(?<![A-Za-z0-9_-])|(?<=\\[nrt]))"
+_BEGINS = r"(?=sk-|g[hil]|A|hf|nv|xo|--)(?:(?<![A-Za-z0-9_-])|(?<=\\[nrt]))"
 _ANY = re.compile(f"{_BEGINS}(?:{'|'.join(f'({form})' for form in KINDS.values())})".encode("ascii"))
 _NAMES = list(KINDS)
 LONGEST = 512  # bytes; no form above is longer, so blocks that overlap by this much hide none

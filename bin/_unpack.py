@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from _archive import BLOCK, MANIFEST
+from _archive import MANIFEST
 from bus import files, schema
 from bus.flow import BadFlow
 from bus.mailbox import check_id
@@ -22,6 +22,7 @@ from bus.run import MEMORY, Run, RunError
 MAX_MEMBERS = 1_000_000  # a service may hold 100,000 replies; each member costs memory, also in an archive of nothing
 MAX_MANIFEST = 1 << 28  # bytes: 256 for each of those
 MAX_READ = 1 << 20  # bytes at a time; tarfile reads an extended header whole, as large as the archive says that it is
+BLOCK = 1 << 20  # bytes copied at a time
 MAX_NAME = 1000  # characters; a path may have 4,095 bytes, and the runs folder needs some of them
 MAX_PART = 255  # bytes that a file system allows one name
 BROKEN = (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile)
@@ -47,8 +48,12 @@ class Bounded:
 def opened(path: Path) -> Iterator[tarfile.TarFile]:
     """The archive, from its start; what tarfile finds broken raises BadArchive."""
     try:
-        with gzip.open(path, "rb") as unzipped, tarfile.open(fileobj=Bounded(unzipped), mode="r:") as tar:
-            yield tar
+        with gzip.open(path, "rb") as unzipped:
+            bounded: Any = Bounded(unzipped)
+            with tarfile.open(fileobj=bounded, mode="r:") as tar:
+                yield tar
+            if len(unzipped.read(MAX_READ)) == MAX_READ:  # to the end, where gzip keeps its own sum
+                raise BadArchive("goes on after its end; do not trust this file")
     except BROKEN as error:
         raise BadArchive(f"is cut short, damaged or no .tar.gz ({error}); copy it again") from None
 

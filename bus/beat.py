@@ -6,11 +6,13 @@ import contextlib
 import json
 import os
 import select
+import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
-from bus.supervise import BEAT_FD
+from bus.supervise import BEAT_FD, GRACE_S
 
 BEAT_S = 1.0
 
@@ -18,12 +20,13 @@ BEAT_S = 1.0
 class Beat:
     """Writes `describe()` once a second and on `now()`; calls `gone()` at once when the supervisor has died.
 
-    Where no supervisor started this program (run by hand) it does nothing.
+    A program that has not ended some time after `gone()` is killed: nobody else is left to do it. Where no
+    supervisor started this program (run by hand) a Beat does nothing.
     """
 
     def __init__(self, describe: Callable[[], dict[str, Any]], gone: Callable[[], None]) -> None:
         self.describe, self.gone = describe, gone
-        text = os.environ.get(BEAT_FD, "")
+        text = os.environ.pop(BEAT_FD, "")  # not for our own children: there the number names another file, or none
         self.descriptor = int(text) if text.isdecimal() else -1
         self._poke_r, self._poke_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         if self.descriptor >= 0:
@@ -34,6 +37,7 @@ class Beat:
         """Let the pipe outlive an exec: the program starts itself anew, and beats on."""
         if self.descriptor >= 0:
             os.set_inheritable(self.descriptor, True)
+            os.environ[BEAT_FD] = str(self.descriptor)
 
     def now(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -43,7 +47,8 @@ class Beat:
         poll = select.poll()
         poll.register(self.descriptor, 0)  # POLLERR alone: the reading end is closed
         poll.register(self._poke_r, select.POLLIN)
-        while True:
+        ready: dict[int, int] = {}
+        while self.descriptor not in ready:
             try:
                 os.write(self.descriptor, json.dumps(self.describe()).encode() + b"\n")
             except BlockingIOError:
@@ -51,8 +56,8 @@ class Beat:
             except OSError:
                 break
             ready = dict(poll.poll(BEAT_S * 1000))
-            if self.descriptor in ready:
-                break
             if self._poke_r in ready:
                 os.read(self._poke_r, 4096)
         self.gone()
+        time.sleep(GRACE_S)
+        os.kill(os.getpid(), signal.SIGKILL)

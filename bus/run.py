@@ -50,7 +50,7 @@ class Run:
         for name in self.services:
             check_id(name)
         self._mailboxes: dict[str, Mailbox] = {}
-        self._replies: dict[tuple[str, str, int], dict[str, Any]] = {}
+        self._replies: dict[tuple[str, int, int, int, int], dict[str, Any]] = {}
 
     @classmethod
     def create(
@@ -59,7 +59,7 @@ class Run:
         """Make a run whole or not at all; FileExistsError if the name is taken."""
         if check_id(folder.name) == MEMORY:
             raise RunError(f"{folder}: the name is reserved for the shared memory; give the goal another name")
-        known = flow.steps(the_flow)
+        names = [step.name for step in flow.steps(the_flow)] + [check_id(name) for name in services]
         document = {
             "schema": "run.v1",
             "name": folder.name,
@@ -72,7 +72,7 @@ class Run:
         staging = folder.parent / f"{_STAGING}{folder.name}-{os.urandom(4).hex()}"
         try:
             staging.mkdir()
-            for name in [step.name for step in known] + list(services):
+            for name in names:
                 Mailbox(staging / name).close()
             (staging / "supervisor").mkdir()
             files.publish_path(staging / "goal.md", goal.encode())
@@ -141,10 +141,10 @@ class Run:
     def reply(self, step: str, round: int) -> dict[str, Any] | None:
         """A step's reply document, kept after the first reading: it never changes, but its folder may be another."""
         try:
-            inode = os.stat(self.folder / step / "outbox" / f"r{round}", follow_symlinks=False).st_ino
+            status = os.stat(self.folder / step / "outbox" / f"r{round}", follow_symlinks=False)
         except FileNotFoundError:
             return None
-        key = (step, f"r{round}", inode)
+        key = (step, round, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)  # a disk uses its inodes again
         if key not in self._replies:
             reply = self.mailbox(step).reply(f"r{round}")
             if reply is None:

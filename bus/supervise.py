@@ -21,8 +21,7 @@ BEAT_FD = "MAILROOM_BEAT_FD"  # names the pipe's descriptor in a program's envir
 SILENT_S = 60.0  # a program that has not beaten for this long is hung; programs beat every second
 HEALTHY_S = 60.0  # a program that lived this long starts with a clean slate
 BACK_OFF_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # waits before restarts in a row; then the program is given up
-STOP_GRACE_S = 15.0  # from SIGTERM to SIGKILL: a trainer writes its checkpoint in that time
-ORPHAN_GRACE_S = 10.0  # what is left of the group of a program that died has this long to end itself
+GRACE_S = 15.0  # from SIGTERM to SIGKILL: a trainer writes its checkpoint in that time
 TICK_S = 0.5
 _MAX_LINE = 65536
 
@@ -53,7 +52,6 @@ class Child:
     restarts: int = 0
     due: float = 0.0
     given_up: str = ""
-    ending: float = 0.0  # when SIGKILL follows the SIGTERM that was sent; 0: none was
 
 
 class Supervisor:
@@ -63,14 +61,22 @@ class Supervisor:
     """
 
     def __init__(
-        self, programs: Sequence[Program], tick: Callable[[dict[str, Child]], bool], log: Callable[..., None]
+        self,
+        programs: Sequence[Program],
+        tick: Callable[[dict[str, Child]], bool],
+        log: Callable[..., None],
+        *,
+        silent_s: float = SILENT_S,
+        back_off_s: Sequence[float] = BACK_OFF_S,
+        grace_s: float = GRACE_S,
     ) -> None:
         self.children = {program.name: Child(program) for program in programs}
         self.tick, self.log = tick, log
+        self.silent_s, self.back_off_s, self.grace_s = silent_s, back_off_s, grace_s
         self.stopping = False
-        self._orphans: list[tuple[int, float]] = []  # (process group, when it is killed)
+        self._orphans: dict[int, float] = {}  # process group of a dead program -> when what is left of it is killed
         self._poll = select.poll()
-        self._by_fd: dict[int, tuple[str, Child]] = {}
+        self._by_fd: dict[int, tuple[Callable[[Child], None], Child]] = {}
         self._wake_r, self._wake_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._poll.register(self._wake_r, select.POLLIN)
 
@@ -86,24 +92,22 @@ class Supervisor:
             while not self.stopping:
                 for child in self.children.values():
                     self._start_if_due(child)
-                self._end_hung()
-                self._reap_orphans()
+                    self._end_if_hung(child)
+                self._kill_orphans()
                 if self.tick(self.children):
                     break
-                self._wait(self._next())
+                now = time.monotonic()
+                waits = [one.due - now for one in self.children.values() if not one.process and not one.given_up]
+                self._wait(max(0.0, min([TICK_S, *waits])))
         finally:
             self._stop_all()
-
-    def _next(self) -> float:
-        now = time.monotonic()
-        waits = [one.due - now for one in self.children.values() if not one.process and not one.given_up]
-        return max(0.0, min([TICK_S, *waits]))
 
     def _start_if_due(self, child: Child) -> None:
         if child.process or child.given_up or time.monotonic() < child.due:
             return
         read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         env = {**(os.environ if child.program.env is None else child.program.env), BEAT_FD: str(write)}
+        child.started = child.heard = time.monotonic()
         try:
             child.process = subprocess.Popen(
                 list(child.program.argv), env=env, pass_fds=[write], stdin=subprocess.DEVNULL, start_new_session=True
@@ -114,11 +118,9 @@ class Supervisor:
             return
         finally:
             os.close(write)
-        child.pipe, child.pidfd = read, os.pidfd_open(child.process.pid)
-        child.started = child.heard = time.monotonic()
-        child.beat, child.rest, child.ending = {}, b"", 0.0
-        for descriptor, kind in ((child.pipe, "pipe"), (child.pidfd, "pid")):
-            self._by_fd[descriptor] = (kind, child)
+        child.pipe, child.pidfd, child.beat, child.rest = read, os.pidfd_open(child.process.pid), {}, b""
+        self._by_fd[child.pipe], self._by_fd[child.pidfd] = (self._hear, child), (self._bury, child)
+        for descriptor in (child.pipe, child.pidfd):
             self._poll.register(descriptor, select.POLLIN)
         self.log("started", program=child.program.name, restarts=child.restarts)
 
@@ -126,19 +128,14 @@ class Supervisor:
         for descriptor, _ in self._poll.poll(seconds * 1000):
             if descriptor == self._wake_r:
                 os.read(self._wake_r, 4096)
-                continue
-            if descriptor in self._by_fd:  # else closed while this round of events was worked through
-                kind, child = self._by_fd[descriptor]
-                (self._hear if kind == "pipe" else self._bury)(child)
+            elif descriptor in self._by_fd:  # else closed while this round of events was worked through
+                react, child = self._by_fd[descriptor]
+                react(child)
 
     def _hear(self, child: Child) -> None:
-        try:
-            data = os.read(child.pipe, _MAX_LINE)
-        except BlockingIOError:
-            return
+        data = os.read(child.pipe, _MAX_LINE)
         if not data:  # the program closed it; its death follows, or it is silent from now on
             self._forget(child.pipe)
-            child.pipe = -1
             return
         child.heard = time.monotonic()
         *lines, child.rest = (child.rest + data)[-_MAX_LINE:].split(b"\n")
@@ -149,71 +146,63 @@ class Supervisor:
                     child.beat = beat
 
     def _forget(self, descriptor: int) -> None:
-        if descriptor in self._by_fd:
-            del self._by_fd[descriptor]
+        if self._by_fd.pop(descriptor, None):
             self._poll.unregister(descriptor)
             os.close(descriptor)
 
     def _bury(self, child: Child) -> None:
         assert child.process is not None
-        code = child.process.wait()
-        self._orphans.append((child.process.pid, time.monotonic() + ORPHAN_GRACE_S))
+        code, group = child.process.wait(), child.process.pid
         self._forget(child.pipe)
         self._forget(child.pidfd)
-        child.process, child.pipe, child.pidfd, child.beat = None, -1, -1, {}
-        how = signal.Signals(-code).name if code < 0 else f"exit {code}"
-        self._after_death(child, f"ended: {how}")
+        child.process, child.beat = None, {}
+        if _signal_group(group, signal.SIGTERM):  # its children, if any, may end by themselves first
+            _signal_group(group, signal.SIGCONT)  # a stopped process hears SIGTERM only once it goes on
+            self._orphans[group] = time.monotonic() + self.grace_s
+        self._after_death(child, f"ended: {signal.Signals(-code).name if code < 0 else f'exit {code}'}")
 
     def _after_death(self, child: Child, how: str) -> None:
         now = time.monotonic()
-        if child.started and now - child.started >= HEALTHY_S:
+        if now - child.started >= HEALTHY_S:
             child.in_a_row = 0
-        if child.in_a_row >= len(BACK_OFF_S):
+        if child.in_a_row >= len(self.back_off_s):
             child.given_up = f"{how}, {child.in_a_row + 1} times in a row; not started again"
             self.log("given up", program=child.program.name, why=child.given_up)
             return
-        wait = BACK_OFF_S[child.in_a_row]
+        wait = self.back_off_s[child.in_a_row]
         child.in_a_row, child.restarts, child.due = child.in_a_row + 1, child.restarts + 1, now + wait
         self.log("ended", program=child.program.name, how=how, restart_in_s=wait)
 
-    def _end_hung(self) -> None:
-        now = time.monotonic()
-        for child in self.children.values():
-            if not child.process:
-                continue
-            age = float(child.beat.get("age_s") or 0.0) + now - child.heard if child.beat.get("claim") else 0.0
-            if child.ending:
-                if now >= child.ending:
-                    _signal_group(child.process.pid, signal.SIGKILL)
-            elif now - child.heard > SILENT_S or age > child.program.minutes * 60:
-                silent = now - child.heard > SILENT_S
-                why = (
-                    f"no beat for {SILENT_S:.0f} s" if silent else f"a claim older than {child.program.minutes} minutes"
-                )
-                self.log("hung", program=child.program.name, why=why, claim=child.beat.get("claim"))
-                _signal_group(child.process.pid, signal.SIGTERM)
-                child.ending = now + (0.0 if silent else STOP_GRACE_S)
+    def _end_if_hung(self, child: Child) -> None:
+        """Kill a program that is silent, or too long at one claim; its children hear SIGTERM once it is buried."""
+        if not child.process:
+            return
+        silence, claim = time.monotonic() - child.heard, child.beat.get("claim")
+        if silence > self.silent_s:
+            why = f"no beat for {self.silent_s:.0f} s"
+        elif claim and float(child.beat.get("age_s") or 0.0) + silence > child.program.minutes * 60:
+            why = f"a claim older than {child.program.minutes:g} minutes"
+        else:
+            return
+        self.log("hung", program=child.program.name, why=why, claim=claim)
+        child.process.kill()  # a death, not a stop: a request that hangs its agent each time is given up
+        self._bury(child)
 
-    def _reap_orphans(self) -> None:
-        now = time.monotonic()
-        waiting = []
-        for group, when in self._orphans:
-            if not _signal_group(group, 0):
-                continue
-            if now >= when:
+    def _kill_orphans(self) -> None:
+        for group, when in list(self._orphans.items()):
+            if time.monotonic() >= when:
                 _signal_group(group, signal.SIGKILL)
-            else:
-                waiting.append((group, when))
-        self._orphans = waiting
+            if not _signal_group(group, 0) or time.monotonic() >= when:
+                del self._orphans[group]
 
     def _stop_all(self) -> None:
         """SIGTERM to every group, SIGKILL to what is left after the grace; returns when nothing is left."""
         living = [child for child in self.children.values() if child.process]
-        groups = [child.process.pid for child in living if child.process] + [group for group, _ in self._orphans]
-        for group in groups:
-            _signal_group(group, signal.SIGTERM)
-            _signal_group(group, signal.SIGCONT)  # a stopped process hears SIGTERM only once it goes on
-        end = time.monotonic() + STOP_GRACE_S
+        groups = [child.process.pid for child in living if child.process] + list(self._orphans)
+        for number in (signal.SIGTERM, signal.SIGCONT):
+            for group in groups:
+                _signal_group(group, number)
+        end = time.monotonic() + self.grace_s
         while groups and time.monotonic() < end:
             for child in living:
                 if child.process:

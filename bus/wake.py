@@ -6,79 +6,81 @@ that is lost costs one poll. Where no watch can be had (limit reached, network f
 
 from __future__ import annotations
 
-import threading
+import contextlib
+import ctypes
+import os
+import select
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 POLL_S = 0.5  # the longest that a missed event may cost
 NETWORK_POLL_S = 2.0  # events of other hosts never arrive there, and a listing costs a round trip
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "ceph", "fuse.sshfs", "fuse.glusterfs", "lustre", "9p", "afs"})
+_CREATED_OR_MOVED_IN = 0x100 | 0x80  # IN_CREATE | IN_MOVED_TO of <sys/inotify.h>
 
 
 class Bell:
-    """Rung by new names in the watched folders, by `ring()`, and by nothing else.
-
-    Use as a context manager; `wait()` returns at a ring or after the poll, whichever is first.
-    """
+    """Rung by new names in the watched folders, by `ring()`, and by nothing else; a context manager."""
 
     def __init__(self, folders: Iterable[Path]) -> None:
-        self.folders = [Path(folder) for folder in folders]
+        self.folders = list(folders)
         self.poll_s = NETWORK_POLL_S if any(is_network(folder) for folder in self.folders) else POLL_S
-        self._rung = threading.Event()
-        self._observer: Any = None
+        self._ring_r, self._ring_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._watch = -1
+        self._poll = select.poll()
+        self._poll.register(self._ring_r, select.POLLIN)
 
     def __enter__(self) -> Bell:
-        from watchdog import events
-        from watchdog.observers import Observer
-
-        bell = self
-
-        class Handler(events.FileSystemEventHandler):
-            def dispatch(self, event: Any) -> None:
-                bell.ring()
-
-        observer = Observer()
-        kinds = [events.FileCreatedEvent, events.FileMovedEvent]  # requests are files
-        try:
-            for folder in self.folders:
-                observer.schedule(Handler(), str(folder), event_filter=kinds)
-            observer.start()
-            self._observer = observer
-        except OSError:  # no inotify instance or watch is left: the poll still finds everything
-            self._observer = None
+        self._watch = _inotify(self.folders)
+        if self.watching:
+            self._poll.register(self._watch, select.POLLIN)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._observer is not None:
-            self._observer.stop()
-            self._observer.join(timeout=5)
+        if self.watching:
+            self._poll.unregister(self._watch)
+            os.close(self._watch)
+            self._watch = -1
 
     @property
     def watching(self) -> bool:
         """True if changes ring at once; False if only the poll finds them."""
-        return self._observer is not None
+        return self._watch >= 0
 
     def ring(self) -> None:
-        self._rung.set()
+        """End a `wait`; safe in a signal handler."""
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._ring_w, b".")
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Sleep until a ring or `seconds` (the poll, if None); True if it rang. Clear BEFORE you list, never after."""
-        rang = self._rung.wait(self.poll_s if seconds is None else seconds)
-        self._rung.clear()
-        return rang
+        """Sleep until a ring or `seconds` (the poll, if None); True if it rang. List after it, never before it."""
+        ready = self._poll.poll((self.poll_s if seconds is None else seconds) * 1000)
+        for descriptor, _ in ready:
+            with contextlib.suppress(BlockingIOError):
+                while os.read(descriptor, 65536):
+                    pass
+        return bool(ready)
+
+
+def _inotify(folders: list[Path]) -> int:
+    """A descriptor that can be read when a name appears in a folder; -1 where there is none to be had."""
+    libc = ctypes.CDLL(None)
+    descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    added = [libc.inotify_add_watch(descriptor, os.fsencode(folder), _CREATED_OR_MOVED_IN) for folder in folders]
+    if descriptor >= 0 and min(added, default=0) < 0:
+        os.close(descriptor)
+        return -1
+    return descriptor
 
 
 def is_network(folder: Path) -> bool:
     """True if a folder lies on a network file system, by the longest matching mount point of /proc/self/mounts."""
     best, kind = "", ""
-    where = str(folder.resolve())
-    try:
-        lines = Path("/proc/self/mounts").read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return False
-    for fields in (line.split(" ") for line in lines):
-        point = fields[1].replace("\\040", " ")
-        if len(point) >= len(best) and (where + "/").startswith(point.rstrip("/") + "/"):
-            best, kind = point, fields[2]
+    where = f"{folder.resolve()}/"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/mounts").read_text("utf-8", "replace").splitlines():
+            _, point, type, *_ = line.split(" ")
+            point = point.replace("\\040", " ").rstrip("/") + "/"  # mount writes a space so
+            if len(point) >= len(best) and where.startswith(point):
+                best, kind = point, type
     return kind in _NETWORK

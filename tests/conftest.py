@@ -1,11 +1,13 @@
 """Fixtures that several tests share."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from bus.mailbox import Mailbox
+from tests import small
 
 STEP = "10-first"
 
@@ -32,3 +34,25 @@ def ask() -> Callable[..., dict]:
         return {"schema": "request.v1", "id": f"r{round}", "step": step, "round": round}
 
     return request
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small finished run; read it only."""
+    folder = small.make(tmp_path_factory.mktemp("done") / "runs")
+    small.work(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def archive(done: Path) -> Path:
+    """The small finished run, packed."""
+    small.command("pack", done)
+    return done.with_name("small.tar.gz")
+
+
+@pytest.fixture
+def finished(done: Path, tmp_path: Path) -> Path:
+    """A small finished run of one's own, to spoil."""
+    shutil.copytree(done.parent.parent / "config", tmp_path / "config")
+    return Path(shutil.copytree(done, tmp_path / "runs" / "small"))

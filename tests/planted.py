@@ -5,7 +5,7 @@ import hashlib
 import random
 from pathlib import Path
 
-from agents._slices import Split, row
+from agents.exam.slices import Split, row
 from bus import files
 
 TEACH = {

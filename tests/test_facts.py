@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents._blocks import read
-from agents._fact import Fact
-from agents._facts import cut, topic_of, unambiguous
-from agents._near import grams, jaccard, letters, words
-from agents._phrases import first_sentence, plain, tells, verb_phrase
-from agents._templates import EXAM, TEACH, templates
-from agents._wording import questions, worded
+from agents.teacher.blocks import read
+from agents.teacher.fact import Fact
+from agents.teacher.facts import cut, topic_of, unambiguous
+from agents.exam.near import grams, jaccard, letters, words
+from agents.teacher.phrases import first_sentence, plain, tells, verb_phrase
+from agents.teacher.templates import EXAM, TEACH, templates
+from agents.teacher.wording import questions, worded
 
 
 def test_a_question_with_two_answers_is_no_question():

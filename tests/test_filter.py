@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents._near import GRAM, NEAR, Near, Phrases, jaccard, letters, names, similar, wording, words
-from agents._quality import screen
+from agents.exam.near import GRAM, NEAR, Near, Phrases, jaccard, letters, names, similar, wording, words
+from agents.exam.quality import screen
 from tests.planted import changed, example, world
 
 EXAMPLES, SOURCES = world(40)

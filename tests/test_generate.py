@@ -5,16 +5,17 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from agents import _config, _sources
+from agents import _config
 from agents._agent import DONE, GAVE_UP, Agent
-from agents._blocks import read
-from agents._fact import Fact, checked
-from agents._near import grams, words
-from agents._quality import screen
-from agents._select import KINDS, Scale
-from agents._templates import templates
-from agents._wording import MOST_WORDINGS
+from agents.exam.near import grams, words
+from agents.exam.quality import screen
 from agents.generate import extended, facts_of, first, generate, lacking
+from agents.sources.reader import Reader, identify, source_row
+from agents.teacher.blocks import read
+from agents.teacher.fact import Fact, checked
+from agents.teacher.scale import KINDS, Scale
+from agents.teacher.templates import templates
+from agents.teacher.wording import MOST_WORDINGS
 from bus import files, schema
 from bus.run import Run
 
@@ -37,9 +38,9 @@ SMALL = Scale(families=200, fewest=150, of_a_kind=20)
 @pytest.fixture(scope="module")
 def collected():
     """(source.v1 rows, {id: text}) of documentation that is installed wherever these tests run."""
-    reader, names = _sources.Reader(SPECS, []), _sources.identify(SPECS)
+    reader, names = Reader(SPECS, []), identify(SPECS)
     read_in = {names[spec]: reader.read(spec) for spec in SPECS}
-    rows = [_sources.source_row(name, source, []) for name, source in read_in.items()]
+    rows = [source_row(name, source, []) for name, source in read_in.items()]
     return rows, {name: source.text for name, source in read_in.items()}
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agents import _locate
-from agents._goal import Goal, GoalError, check_sources, parse
+from agents._goal import Goal, GoalError, parse
+from agents.sources import locate
+from agents.sources.locate import check_sources
 
 ROOT = Path(__file__).resolve().parent.parent
 GOALS = sorted((ROOT / "goals").glob("*.md"))
@@ -120,7 +121,7 @@ def test_the_shipped_goals_can_run_here(path: Path) -> None:
 def test_sources_are_checked_without_importing_them() -> None:
     begun = time.process_time()
     for name in ("torch.distributed.elastic.rendezvous", "transformers.models.qwen3", "os.path", "gc", "yaml"):
-        assert _locate.missing("pydoc", name, [], ROOT) == ""
+        assert locate.missing("pydoc", name, [], ROOT) == ""
     assert time.process_time() - begun < 1.0  # importing torch alone takes more
 
 
@@ -167,7 +168,7 @@ def test_a_link_out_of_the_allowed_paths_is_followed_before_it_is_judged(tmp_pat
     (inside / "link.md").symlink_to(outside / "secret.md")
     (inside / "loop").symlink_to(inside / "loop")
     (inside / "real.md").write_text("fine")
-    assert "outside" in _locate.missing("file", "link.md", [inside], inside)
-    assert "no such file" in _locate.missing("file", "loop", [inside], inside)
-    assert _locate.missing("file", "real.md", [inside], inside) == ""
-    assert _locate.missing("url", "https://docs.python.org/3/library/gc.html", [], inside) == ""
+    assert "outside" in locate.missing("file", "link.md", [inside], inside)
+    assert "no such file" in locate.missing("file", "loop", [inside], inside)
+    assert locate.missing("file", "real.md", [inside], inside) == ""
+    assert locate.missing("url", "https://docs.python.org/3/library/gc.html", [], inside) == ""

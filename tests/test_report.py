@@ -8,11 +8,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from agents import _charts, _config, _page, _recall, _recommend, _results, _story, improve, report
+from agents import _config, _recall, improve, report
 from agents._agent import Agent
-from agents._html import html
-from agents._page import Chart, Pair, Paragraph, Points, Section, Table, markdown
-from agents._round import Round, learned
+from agents.pages import charts, page, recommend, results, story
+from agents.pages.markup import html
+from agents.pages.page import Chart, Pair, Paragraph, Points, Section, Table, markdown
+from agents.pages.rounds import Round, learned
 from bus import schema
 from bus.run import Run
 from golden import GOAL, commit, golden
@@ -95,12 +96,12 @@ def told(text="torch.cuda.empty_cache", **changed):
 
 
 def figures(round):
-    return _recommend.Figures(round.verdict, round.dataset, round.metrics, round.scores, round.own)
+    return recommend.Figures(round.verdict, round.dataset, round.metrics, round.scores, round.own)
 
 
 def pages(round):
-    found = _recommend.recommend(figures(round))
-    sections = _story.tell(round, found)
+    found = recommend.recommend(figures(round))
+    sections = story.tell(round, found)
     return markdown("gpu-ops, round 1", sections), html("gpu-ops, round 1", sections), sections
 
 
@@ -173,15 +174,15 @@ def test_hostile_text_stays_text_in_markdown():
 
 
 def test_a_fence_is_longer_than_any_in_the_text():
-    block = _page.fenced("a\n````\nb\n```")
+    block = page.fenced("a\n````\nb\n```")
     assert block.startswith("`````text\n") and block.endswith("\n`````")
 
 
 def test_markdown_leaves_ordinary_names_readable():
-    assert _page.inline("torch.cuda.memory_allocated returns -1, 50% of n * 2") == (
+    assert page.inline("torch.cuda.memory_allocated returns -1, 50% of n * 2") == (
         "torch.cuda.memory_allocated returns -1, 50% of n \\* 2"
     )
-    assert _page.line("- 1. x") == "\\- 1. x" and _page.line("1. x") == "1\\. x" and _page.line("1.5 s") == "1.5 s"
+    assert page.line("- 1. x") == "\\- 1. x" and page.line("1. x") == "1\\. x" and page.line("1.5 s") == "1.5 s"
 
 
 def drawings(sections):
@@ -203,18 +204,16 @@ def test_drawings_are_well_formed_and_stay_inside_their_box(text):
         for one in root.iter("polyline"):
             for point in one.get("points").split():
                 x, y = map(float, point.split(","))
-                assert _charts.LEFT <= x <= width and 0 <= y <= height - _charts.BOTTOM + 0.1
-    hostile = ElementTree.fromstring(
-        _charts.intervals([_charts.Bar(HOSTILE, 1, 0, 2, "better", "+1")], HOSTILE, HOSTILE)
-    )
+                assert charts.LEFT <= x <= width and 0 <= y <= height - charts.BOTTOM + 0.1
+    hostile = ElementTree.fromstring(charts.intervals([charts.Bar(HOSTILE, 1, 0, 2, "better", "+1")], HOSTILE, HOSTILE))
     assert [one.tag for one in hostile.iter()].count("script") == 0
 
 
 def test_bars_are_as_long_as_their_values():
-    root = ElementTree.fromstring(_charts.pairs([("taught", 0.25, 0.5)], "t", "x"))
+    root = ElementTree.fromstring(charts.pairs([("taught", 0.25, 0.5)], "t", "x"))
     base, specialist = (float(one.get("width")) for one in root.iter("rect"))
     assert specialist == pytest.approx(2 * base, abs=0.11)
-    root = ElementTree.fromstring(_charts.intervals([_charts.Bar("general", -0.5, -0.75, 0.5, "unsure", "")], "t", "x"))
+    root = ElementTree.fromstring(charts.intervals([charts.Bar("general", -0.5, -0.75, 0.5, "unsure", "")], "t", "x"))
     zero = next(one for one in root.iter("line") if one.get("class") == "zero")
     bar = next(root.iter("rect"))
     assert float(bar.get("x")) + float(bar.get("width")) == pytest.approx(float(zero.get("x1")), abs=0.11)  # left of 0
@@ -224,12 +223,12 @@ def test_bars_are_as_long_as_their_values():
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-0.013, 0.41), (3.2, 8.9), (0, 0), (-250, 12), (1e-7, 3e-7)])
 def test_ticks_are_round_and_enclose(low, high):
-    found = _charts.ticks(low, high)
+    found = charts.ticks(low, high)
     assert found[0] <= low + 1e-9 and found[-1] >= high - 1e-9 and 3 <= len(found) <= 9
 
 
 def test_one_logged_step_still_draws():
-    ElementTree.fromstring(_charts.curve([(1.0, 3.0)], "loss", "step"))
+    ElementTree.fromstring(charts.curve([(1.0, 3.0)], "loss", "step"))
 
 
 def test_every_slice_has_its_figures_and_there_is_no_overall_word():
@@ -250,12 +249,12 @@ def test_costs_add_up_and_failed_tries_are_told():
 
 def test_examples_show_a_failure_and_a_success_where_there_are_both():
     for seed in range(20):
-        blocks = _results.examples(told(seed=seed))
+        blocks = results.examples(told(seed=seed))
         taught = [one for one in blocks if isinstance(one, Pair) and one.label == "taught"]
         scores = {said[1][2].partition(",")[0] for said in (one.answers for one in taught)}
-        assert len(taught) == _results.EXAMPLES and scores == {"exact match 0.00", "exact match 1.00"}
+        assert len(taught) == results.EXAMPLES and scores == {"exact match 0.00", "exact match 1.00"}
         assert not [one for one in blocks if isinstance(one, Pair) and one.label == "validation"]
-    assert _results.examples(told(seed=1)) == _results.examples(told(seed=1))
+    assert results.examples(told(seed=1)) == results.examples(told(seed=1))
 
 
 def test_what_was_recalled_is_said_with_its_use():
@@ -278,7 +277,7 @@ def test_rounds_are_compared_on_the_same_exam_only():
 
 def test_recommendations_come_from_figures_that_are_there():
     round = told()
-    found = _recommend.recommend(figures(round))
+    found = recommend.recommend(figures(round))
     document = {"schema": "recommendations.v1", "items": [one.document(n) for n, one in enumerate(found, 1)]}
     schema.check(document, "recommendations.v1")
     sources = {"60-evaluate/verdict.json": round.verdict, "40-filter/dataset.json": round.dataset}
@@ -309,25 +308,25 @@ def test_rules_are_silent_when_nothing_is_wrong():
         scores=[],
         replies=[reply("50-train", 9.0, [{"n": 1, "kind": "death", "message": "ended", "seconds": 1.0}])],
     )
-    found = _recommend.recommend(figures(fine))
+    found = recommend.recommend(figures(fine))
     assert [one.key for one in found] == ["slices.unseen.difference"]  # taught moved, unseen did not: always said
 
 
 def test_a_loss_that_still_falls_and_an_undecided_slice_are_noticed():
     falling = [{"step": n, "loss": 10.0 - n / 10} for n in range(80)]
     kept = verdict(general=slice_of("cannot tell", 4.6, 4.6, -0.1, 0.1, "loss"))
-    said = _recommend.settled(figures(told(metrics=falling, verdict=kept)))
-    assert _recommend.settled(figures(told(metrics=falling))) == []  # general language is being lost already
+    said = recommend.settled(figures(told(metrics=falling, verdict=kept)))
+    assert recommend.settled(figures(told(metrics=falling))) == []  # general language is being lost already
     assert said[0].value == pytest.approx(sum(10.0 - n / 10 for n in range(60, 80)) / 20)
     close = verdict(unseen=slice_of("cannot tell", 0.0, 0.05, -0.05, 0.15, n=60))
-    assert "240 unseen items" in _recommend.undecided(figures(told(verdict=close)))[0].text
+    assert "240 unseen items" in recommend.undecided(figures(told(verdict=close)))[0].text
     far = verdict(unseen=slice_of("cannot tell", 0.0, 0.001, -0.1, 0.1, n=60))
-    assert _recommend.undecided(figures(told(verdict=far))) == []
+    assert recommend.undecided(figures(told(verdict=far))) == []
 
 
 def test_the_memory_is_told_the_same_twice_and_every_note_follows_the_schema():
     round = told("broke")
-    found = _recommend.recommend(figures(round))
+    found = recommend.recommend(figures(round))
     notes = learned(round, found)
     for note in notes:
         assert _recall.check(note) == note

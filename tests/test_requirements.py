@@ -36,7 +36,7 @@ def canonical(name: str) -> str:
 @cache
 def imported(rooms: tuple[str, ...]) -> frozenset[str]:
     """Top-level modules that the code of these folders imports anywhere, without the standard library's and ours."""
-    files = [path for room in rooms for path in (ROOT / room).iterdir() if path.suffix in (".py", "")]
+    files = [path for room in rooms for path in (ROOT / room).rglob("*") if path.suffix in (".py", "")]
     found = set()
     for path in (path for path in files if path.is_file()):
         for node in ast.walk(ast.parse(path.read_text())):

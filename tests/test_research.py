@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agents import _outline, research
+from agents import research
 from agents._goal import Goal, parse
+from agents.sources import outline
 from bus import schema
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +22,7 @@ def goal_of(name: str) -> Goal:
 
 
 def outlines_of(goal: Goal) -> dict[str, research.Outline]:
-    return {spec: _outline.outline(spec, [ROOT]) for spec in goal.sources}
+    return {spec: outline.outline(spec, [ROOT]) for spec in goal.sources}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def mapped() -> dict[str, dict]:
 
 
 def test_examples_in_docstrings() -> None:
-    assert doctest.testmod(research).failed == 0 and doctest.testmod(_outline).failed == 0
+    assert doctest.testmod(research).failed == 0 and doctest.testmod(outline).failed == 0
 
 
 @pytest.mark.parametrize("name", ["gpu-ops", "python-runtime"])
@@ -79,7 +80,7 @@ def test_gaps_and_strays_are_named(tmp_path: Path) -> None:
     (tmp_path / "memory.md").write_text("# Memory\n\n- `gc.collect`: runs the garbage collection of old generations\n")
     (tmp_path / "birds.md").write_text("# Birds\n\n## Owls\n\nThey hunt at night. Much more.\n")
     goal = parse(SMALL)
-    outlines = {spec: _outline.outline(spec, [tmp_path], tmp_path) for spec in goal.sources}
+    outlines = {spec: outline.outline(spec, [tmp_path], tmp_path) for spec in goal.sources}
     assert outlines["file:birds.md"] == [("Birds", ""), ("Owls", "They hunt at night.")]
     document = research.topics_document(goal, research.mapped(goal, outlines))
     assert [topic["sources"] for topic in document["topics"]] == [["file:memory.md"], []]
@@ -93,18 +94,19 @@ def test_gaps_and_strays_are_named(tmp_path: Path) -> None:
 
 OUTLINES = """
 import json, sys
-from agents import _outline
+from agents.sources import outline
 names = ("torch.cuda", "torch.distributed", "accelerate", "gc", "signal")
-rows = [_outline.outline("pydoc:" + name, []) for name in names]
+rows = [outline.outline("pydoc:" + name, []) for name in names]
 assert not {"torch", "accelerate"} & set(sys.modules)
 print(json.dumps(rows))
 """
 MAP = """
 import json, pathlib
-from agents import _outline, research
+from agents import research
+from agents.sources import outline
 from agents._goal import parse
 goal = parse(pathlib.Path("goals/python-runtime.md").read_text())
-outlines = {spec: _outline.outline(spec, []) for spec in goal.sources}
+outlines = {spec: outline.outline(spec, []) for spec in goal.sources}
 document = research.topics_document(goal, research.mapped(goal, outlines))
 print(json.dumps(document), research.report(goal, document, outlines, []))
 """

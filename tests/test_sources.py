@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from agents import _catalogues, _docstring, _modules, _outline, _prose, _sources, _texts, collect
+from agents import collect
+from agents.sources import catalogues, docstring, fetch, modules, outline, prose, texts
+from agents.sources import reader as reading
 from bus import schema
 
 STDLIB = ["gc", "resource", "subprocess", "signal", "enum", "concurrent.futures", "faulthandler"]
@@ -25,12 +27,10 @@ STDLIB = ["gc", "resource", "subprocess", "signal", "enum", "concurrent.futures"
 
 @pytest.fixture(scope="module")
 def answers() -> dict[str, dict]:
-    return _modules.ask(STDLIB, [])
+    return modules.ask(STDLIB, [])
 
 
-@pytest.mark.parametrize(
-    "module", [_docstring, _prose, _texts, _sources, _catalogues, _outline], ids=lambda m: m.__name__
-)
+@pytest.mark.parametrize("module", [docstring, prose, texts, reading, catalogues, outline], ids=lambda m: m.__name__)
 def test_examples_in_docstrings(module: object) -> None:
     assert doctest.testmod(module).failed == 0  # type: ignore[arg-type]
 
@@ -72,7 +72,7 @@ Last words::
 
 
 def test_a_google_docstring() -> None:
-    found = _docstring.parse(GOOGLE)
+    found = docstring.parse(GOOGLE)
     assert found.summary == "Free `size` bytes of `torch.Pool`."
     assert ("details", "It waits, e.g. for a kernel.") in found.body
     assert [text for kind, text in found.body if kind == "item"] == [
@@ -102,12 +102,12 @@ def test_a_google_docstring() -> None:
     ],
 )
 def test_numpy_and_sphinx_docstrings(doc: str) -> None:
-    found = _docstring.parse(doc)
+    found = docstring.parse(doc)
     assert (found.summary, found.parameters, found.returns) == ("Do.", [("x", "int", "The size.")], "bool Whether.")
 
 
 def test_argument_clinic_docstring() -> None:
-    found = _docstring.parse("Call it.\n\n  path\n    Where it is.\n  flag\n    Whether\n    to follow.")
+    found = docstring.parse("Call it.\n\n  path\n    Where it is.\n  flag\n    Whether\n    to follow.")
     assert found.parameters == [("path", "", "Where it is."), ("flag", "", "Whether to follow.")]
 
 
@@ -126,13 +126,13 @@ def test_prose_is_on_one_line_whatever_the_docstring() -> None:
         "a\n---\n",
         "Raises:\n    x",
     ):
-        found = _docstring.parse(doc)
+        found = docstring.parse(doc)
         pieces = [found.summary, found.returns, *[text for _, text in found.body]]
         assert not any("\n" in piece for piece in pieces), doc
 
 
 def test_a_module_is_written_in_the_promised_form(answers: dict[str, dict]) -> None:
-    text = _modules.module_markdown("subprocess", answers["subprocess"])
+    text = modules.module_markdown("subprocess", answers["subprocess"])
     assert text.startswith("# subprocess\n\nSubprocesses with accessible I/O streams\n")
     block = re.search(r"\n## subprocess\.CalledProcessError\n(.*?)\n#", text, re.DOTALL)
     assert block
@@ -146,19 +146,19 @@ def test_a_module_is_written_in_the_promised_form(answers: dict[str, dict]) -> N
 
 
 def test_modules_in_c_and_constants_and_enums(answers: dict[str, dict]) -> None:
-    collect_doc = _modules.module_markdown("gc", answers["gc"])
+    collect_doc = modules.module_markdown("gc", answers["gc"])
     assert "## gc.collect\n\nKind: function\n\nSignature: `gc.collect(generation=2)`\n" in collect_doc
     assert "\n- `DEBUG_LEAK` = `38`" in collect_doc
-    assert re.search(r"\n- `RLIMIT_AS` = `\d+`\n", _modules.module_markdown("resource", answers["resource"]))
-    signals = _modules.module_markdown("signal", answers["signal"])
+    assert re.search(r"\n- `RLIMIT_AS` = `\d+`\n", modules.module_markdown("resource", answers["resource"]))
+    signals = modules.module_markdown("signal", answers["signal"])
     assert "Kind: enum\n" in signals and "\n- `SIGKILL` = `9`\n" in signals
 
 
 def test_reading_twice_gives_the_same_bytes_and_nothing_of_this_machine(answers: dict[str, dict]) -> None:
-    again = _modules.ask(STDLIB, [])
+    again = modules.ask(STDLIB, [])
     for name in STDLIB:
-        text = _modules.module_markdown(name, answers[name])
-        assert text == _modules.module_markdown(name, again[name])
+        text = modules.module_markdown(name, answers[name])
+        assert text == modules.module_markdown(name, again[name])
         assert not re.search(r"0x[0-9a-f]{6,}| at 0x|<object object", text)
         assert str(Path.home()) not in text and os.getcwd() not in text
 
@@ -168,33 +168,33 @@ def test_the_reading_process_has_an_empty_environment_and_names_the_module_at_fa
 ) -> None:
     monkeypatch.setenv("MAILROOM_TEST_SECRET", "x")
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
-    assert "MAILROOM_TEST_SECRET" not in json.dumps(_modules.ask(["os"], [])["os"])
+    assert "MAILROOM_TEST_SECRET" not in json.dumps(modules.ask(["os"], [])["os"])
     with pytest.raises(
-        _modules.Unreadable, match=r"^pydoc:no_such_module_here: cannot be read \(ModuleNotFoundError.*; install it"
+        modules.Unreadable, match=r"^pydoc:no_such_module_here: cannot be read \(ModuleNotFoundError.*; install it"
     ):
-        _modules.ask(["gc", "no_such_module_here"], [])
+        modules.ask(["gc", "no_such_module_here"], [])
 
 
 def test_what_an_import_prints_is_not_taken_for_an_answer() -> None:
-    text = _modules.module_markdown("this", _modules.ask(["this"], [])["this"])  # importing `this` prints a poem
+    text = modules.module_markdown("this", modules.ask(["this"], [])["this"])  # importing `this` prints a poem
     assert "Beautiful" not in text
 
 
 def test_errno_and_signals() -> None:
-    text = _catalogues.errors_markdown()
+    text = catalogues.errors_markdown()
     assert f"\n- `ENOMEM` ({errno.ENOMEM}): {os.strerror(errno.ENOMEM)}\n" in text
     assert f"- `FileNotFoundError`: raised for `ENOENT` ({errno.ENOENT})\n" in text
     assert text.count("\n- `E") == len([name for name in dir(errno) if name.startswith("E")])
-    assert "\n- `SIGKILL` (9): Killed\n" in _catalogues.signals_markdown()
+    assert "\n- `SIGKILL` (9): Killed\n" in catalogues.signals_markdown()
     assert (
-        "\n- `SIGKILL`: exit status 137 in a shell, `returncode` -9 in `subprocess`\n" in _catalogues.signals_markdown()
+        "\n- `SIGKILL`: exit status 137 in a shell, `returncode` -9 in `subprocess`\n" in catalogues.signals_markdown()
     )
 
 
 def test_nvml_codes_are_those_of_the_installed_pynvml() -> None:
     import pynvml
 
-    text = _catalogues.nvml_markdown()
+    text = catalogues.nvml_markdown()
     rows = dict(re.findall(r"- `(NVML_ERROR_\w+)` \((\d+)\)", text))
     codes = {name: str(value) for name, value in vars(pynvml).items() if name.startswith("NVML_ERROR_")}
     assert rows == codes
@@ -205,7 +205,7 @@ def test_nvml_codes_are_those_of_the_installed_pynvml() -> None:
 
 def test_torch_and_its_error_classes() -> None:
     specs = ["pydoc:torch.utils.checkpoint", "catalogue:torch-errors"]
-    reader = _sources.Reader(specs, [])
+    reader = reading.Reader(specs, [])
     module, errors = reader.read(specs[0]), reader.read(specs[1])
     assert "## torch.utils.checkpoint.checkpoint\n" in module.text and module.licence and "BSD" in module.licence
     assert module.version and errors.version == module.version and errors.kind == "catalogue"
@@ -225,17 +225,17 @@ def test_files_and_folders(tmp_path: Path) -> None:
     (folder / "out.md").symlink_to(tmp_path / "secret.md")
     (folder / "outside").symlink_to("/etc")
     os.mkfifo(folder / "pipe")
-    reader = _sources.Reader(["dir:notes", "file:notes/b.md", "file:notes/binary.md"], [tmp_path], tmp_path)
+    reader = reading.Reader(["dir:notes", "file:notes/b.md", "file:notes/binary.md"], [tmp_path], tmp_path)
     text = reader.read("dir:notes").text
     assert "SECRET" not in text and "root:" not in text and "binary" not in text
     assert text.startswith("# notes\n\n## b.md\n\n### Title\n\ntext\nwith [31mred and turned\n```\n# no heading\n```\n")
     assert text.endswith("## deep/a.txt\n\nplain\n")
     one = reader.read("file:notes/b.md")
     assert (one.title, one.kind, one.licence) == ("Title", "file", None)
-    with pytest.raises(_sources.Unreadable, match="is no text of at most"):
+    with pytest.raises(reading.Unreadable, match="is no text of at most"):
         reader.read("file:notes/binary.md")
-    with pytest.raises(_sources.Unreadable, match="outside the allowed paths"):
-        _sources.Reader(["file:secret.md"], [folder], tmp_path).read("file:secret.md")
+    with pytest.raises(reading.Unreadable, match="outside the allowed paths"):
+        reading.Reader(["file:secret.md"], [folder], tmp_path).read("file:secret.md")
 
 
 def test_a_manual_page_becomes_markdown() -> None:
@@ -245,7 +245,7 @@ def test_a_manual_page_becomes_markdown() -> None:
         "       -a, --all\n              do not ignore entries\n              starting with .\n\n"
         "       -l     use a long listing format\n\nGNU       January 2026        LS(1)\n"
     )
-    title, text = _texts.manual(printed)
+    title, text = texts.manual(printed)
     assert title == "ls(1)"
     assert text == (
         "# ls(1)\n\n## NAME\n\nls - list directory contents\n\n## DESCRIPTION\n\nList information about the FILEs.\n\n"
@@ -255,15 +255,15 @@ def test_a_manual_page_becomes_markdown() -> None:
 
 def test_ids_are_file_names_and_differ() -> None:
     specs = ["pydoc:a.b_c", "pydoc:a.b.c", "url:https://example.org/" + "x" * 300, "file:../../up.md", "file:é"]
-    ids = list(_sources.identify(specs).values())
+    ids = list(reading.identify(specs).values())
     assert len(set(ids)) == len(specs)
     assert all(re.fullmatch(r"[a-z0-9][a-z0-9-]{0,99}", one) for one in ids), ids
 
 
 def test_rows_follow_their_schema() -> None:
-    reader = _sources.Reader(["catalogue:errno"], [])
+    reader = reading.Reader(["catalogue:errno"], [])
     source = reader.read("catalogue:errno")
-    row = _sources.source_row("catalogue-errno", source, ["errors"])
+    row = reading.source_row("catalogue-errno", source, ["errors"])
     schema.check(row, "source.v1")
     assert row["bytes"] == len(source.text.encode()) and row["licence"] == "PSF-2.0"
     times = {
@@ -342,10 +342,10 @@ LOOPBACK = ("127.0.0.1",)
 
 
 def test_a_web_page_becomes_markdown(server: str) -> None:
-    title, text = _sources.fetched(f"http://{server}/page", LOOPBACK)
+    title, text = reading.fetched(f"http://{server}/page", LOOPBACK)
     assert (title, text) == ("Héading", "# Héading\n\nOne `x` and link.\n\n- item\n")
-    assert _sources.fetched(f"http://{server}/hop", LOOPBACK)[0] == "Héading"
-    assert _sources.fetched(f"http://{server}/plain", LOOPBACK)[1].endswith("\n\njust text\n")
+    assert reading.fetched(f"http://{server}/hop", LOOPBACK)[0] == "Héading"
+    assert reading.fetched(f"http://{server}/plain", LOOPBACK)[1].endswith("\n\njust text\n")
 
 
 @pytest.mark.parametrize(
@@ -363,21 +363,19 @@ def test_a_web_page_becomes_markdown(server: str) -> None:
     ],
 )
 def test_a_page_that_must_not_be_read_is_refused(server: str, path: str, says: str, again: bool) -> None:
-    with pytest.raises(_sources.Unreachable if again else _sources.Unreadable, match=re.escape(says)) as caught:
-        _sources.fetched(f"http://{server}/{path}", LOOPBACK)
+    with pytest.raises(reading.Unreachable if again else reading.Unreadable, match=re.escape(says)) as caught:
+        reading.fetched(f"http://{server}/{path}", LOOPBACK)
     assert "\n" not in str(caught.value) and str(caught.value).startswith("url:http://")
 
 
 def test_a_redirect_to_another_private_address_never_connects(server: str) -> None:
     Handler.asked.clear()
-    with pytest.raises(_sources.Unreadable, match=r"127\.0\.0\.2 is a private or local address"):
-        _sources.fetched(f"http://{server}/to-neighbour", LOOPBACK)
+    with pytest.raises(reading.Unreadable, match=r"127\.0\.0\.2 is a private or local address"):
+        reading.fetched(f"http://{server}/to-neighbour", LOOPBACK)
     assert Handler.asked == ["127.0.0.1/to-neighbour"]
 
 
 def test_without_leave_no_private_address_is_connected_to(server: str) -> None:
-    from agents import _fetch
-
     Handler.asked.clear()
     port = server.partition(":")[2]
     hosts = (
@@ -392,23 +390,21 @@ def test_without_leave_no_private_address_is_connected_to(server: str) -> None:
         "[::ffff:127.0.0.1]",
     )
     for host in hosts:
-        with pytest.raises(_sources.Unreadable, match="private or local"):
-            _sources.fetched(f"http://{host}:{port}/page")
-        with pytest.raises(
-            (_fetch.Refused, _fetch.Unreachable)
-        ) as caught:  # the second lock, behind the form of the URL
-            _fetch.connect(host.strip("[]"), int(port), ())
+        with pytest.raises(reading.Unreadable, match="private or local"):
+            reading.fetched(f"http://{host}:{port}/page")
+        with pytest.raises((fetch.Refused, fetch.Unreachable)) as caught:  # the second lock, behind the form of the URL
+            fetch.connect(host.strip("[]"), int(port), ())
         assert "private or local" in str(caught.value) or "cannot be resolved" in str(caught.value)
     assert Handler.asked == []
 
 
 def test_a_page_that_drips_is_given_up(server: str) -> None:
     begun = time.monotonic()
-    with pytest.raises(_sources.Unreachable, match="gave no whole answer in 2 s"):
-        _sources.fetched(f"http://{server}/drip", LOOPBACK, seconds=2)
+    with pytest.raises(reading.Unreachable, match="gave no whole answer in 2 s"):
+        reading.fetched(f"http://{server}/drip", LOOPBACK, seconds=2)
     assert time.monotonic() - begun < 10
 
 
 def test_nobody_there_is_the_networks_fault() -> None:
-    with pytest.raises(_sources.Unreachable, match="port 1 does not answer"):
-        _sources.fetched("http://127.0.0.1:1/", LOOPBACK)
+    with pytest.raises(reading.Unreachable, match="port 1 does not answer"):
+        reading.fetched("http://127.0.0.1:1/", LOOPBACK)

@@ -162,8 +162,7 @@ def base_facts(base: str) -> dict[str, Any]:
 
 def newest_checkpoint(folder: Path, job: str) -> Path | None:
     """Return the newest checkpoint of this job all of whose files have the sha256 in its whole.json."""
-    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
-    for path in sorted(found, key=lambda each: -int(each.name.removeprefix("checkpoint-"))):
+    for path in sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True):
         try:
             seal = json.loads((path / "whole.json").read_text())
             if seal["job"] == job and all(sha256(path / name) == wanted for name, wanted in seal["files"].items()):
@@ -186,9 +185,14 @@ def publish_checkpoint(draft: Path, folder: Path, job: str, metrics: Path) -> No
         os.close(descriptor)
     shutil.rmtree(folder / draft.name, ignore_errors=True)
     draft.rename(folder / draft.name)
-    kept = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
-    for path in kept[:-KEPT_CHECKPOINTS]:
+    for path in sorted(folder.glob("checkpoint-*"), key=step_of)[:-KEPT_CHECKPOINTS]:
         shutil.rmtree(path)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the step in a checkpoint's name; -1 for a folder that is none of ours."""
+    number = checkpoint.name.removeprefix("checkpoint-")
+    return int(number) if number.isdigit() else -1
 
 
 def load_base(base: str, vocabulary: str) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase", str]:
@@ -398,6 +402,11 @@ def begin(flags: argparse.Namespace, job: str) -> Path | None:
     for folder in (flags.checkpoints, flags.out, flags.metrics.parent):
         folder.mkdir(parents=True, exist_ok=True)
     resumed = newest_checkpoint(flags.checkpoints, job)
+    for path in flags.checkpoints.glob(
+        "checkpoint-*"
+    ):  # torn or of another job; as the newest they would push out ours
+        if resumed is None or step_of(path) > step_of(resumed):
+            shutil.rmtree(path)
     if resumed is None:
         flags.metrics.write_text("")
         return None

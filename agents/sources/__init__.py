@@ -1,0 +1,1 @@
+"""Read what the goal names (modules, pages, files) as Markdown, for research and collect; imports the runtime alone."""

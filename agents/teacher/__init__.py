@@ -1,0 +1,1 @@
+"""Cut facts from sources and put questions to them, for generate; imports exam.near and nothing upward."""
