@@ -22,6 +22,7 @@ SILENT_S = 60.0  # a program that has not beaten for this long is hung; programs
 HEALTHY_S = 60.0  # a program that lived this long starts with a clean slate
 BACK_OFF_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # waits before restarts in a row; then the program is given up
 GRACE_S = 15.0  # from SIGTERM to SIGKILL: a trainer writes its checkpoint in that time
+KILL_S = 5.0  # what was killed may need a moment to end, on a busy machine or in a slow system call
 TICK_S = 0.5
 _MAX_LINE = 65536
 
@@ -197,26 +198,23 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         """SIGTERM to every group, SIGKILL to what is left after the grace; returns when nothing is left."""
-        living = [child for child in self.children.values() if child.process]
-        groups = [child.process.pid for child in living if child.process] + list(self._orphans)
-        for number in (signal.SIGTERM, signal.SIGCONT):
-            for group in groups:
-                _signal_group(group, number)
-        end = time.monotonic() + self.grace_s
-        while groups and time.monotonic() < end:
-            for child in living:
-                if child.process:
-                    child.process.poll()
-            groups = [group for group in groups if _signal_group(group, 0)]
-            time.sleep(0.02 if groups else 0)
-        for group in groups:
-            _signal_group(group, signal.SIGKILL)
-        for child in living:
-            if child.process:
-                child.process.wait()
-                self._forget(child.pipe)
-                self._forget(child.pidfd)
-                child.process = None
+        living = {child.process.pid: child for child in self.children.values() if child.process}
+        groups = [*living, *self._orphans]
+        for number, patience in ((signal.SIGTERM, self.grace_s), (signal.SIGKILL, KILL_S)):
+            groups = [
+                group for group in groups if _signal_group(group, number) and _signal_group(group, signal.SIGCONT)
+            ]
+            end = time.monotonic() + patience
+            while groups and time.monotonic() < end:
+                time.sleep(0.02)
+                for group in groups:
+                    if group in living and (process := living[group].process):
+                        process.poll()
+                groups = [group for group in groups if _signal_group(group, 0)]
+        for child in living.values():
+            self._forget(child.pipe)
+            self._forget(child.pidfd)
+            child.process = None
 
 
 def _signal_group(group: int, number: int) -> bool:

@@ -54,7 +54,9 @@ def room_of(name: str) -> str:
 def test_arrows(room: str, path: Path) -> None:
     for node, name in imports(ast.parse(path.read_text("utf-8")), path):
         target = room_of(name)
-        assert target in ("", room, *MAY_IMPORT[room]), f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}: {room} must not import {name}"
+        assert target in ("", room, *MAY_IMPORT[room]), (
+            f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}: {room} must not import {name}"
+        )
 
 
 @each_file

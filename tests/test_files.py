@@ -203,5 +203,8 @@ def test_a_lock_is_seen_where_the_file_may_only_be_read(tmp_path: Path) -> None:
 def test_golden_bytes() -> None:
     """Hashes of requests are kept for years: their one byte form must not change."""
     document = {"schema": "request.v1", "id": "r1", "text": "é\n", "n": 1.5, "list": [None, True]}
-    assert files.canonical(document).decode() == '{"schema":"request.v1","id":"r1","text":"é\\n","n":1.5,"list":[null,true]}\n'
+    assert (
+        files.canonical(document).decode()
+        == '{"schema":"request.v1","id":"r1","text":"é\\n","n":1.5,"list":[null,true]}\n'
+    )
     assert files.sha256(files.canonical(document)).startswith("8c05947090f87f1c")

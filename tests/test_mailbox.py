@@ -235,7 +235,9 @@ def test_odd_things_in_an_inbox_end_in_dead_and_nothing_hangs(service_box: Mailb
     make, why = ODD[what]
     make(service_box.folder / "inbox/q.json")
     settled(service_box, "q")
-    assert letter(service_box, "q")["message"].startswith("inbox/q.json: ") and why in letter(service_box, "q")["message"]
+    assert (
+        letter(service_box, "q")["message"].startswith("inbox/q.json: ") and why in letter(service_box, "q")["message"]
+    )
     assert service_box.state("q") == "dead"
     assert list(service_box.claims()) == []
     if (elsewhere := service_box.folder / "elsewhere.json").exists():
@@ -255,7 +257,9 @@ def test_wrong_schemas_and_requests_of_others_are_dead_at_once(step_box: Mailbox
     assert "its step is '20-other', not '10-first'" in letter(step_box, "r3")["message"]
 
 
-@pytest.mark.parametrize("name", ["R1.json", "note.txt", "a b.json", "a\nb.json", "q.json~", "é.json", "x" * 120, "-.json"])
+@pytest.mark.parametrize(
+    "name", ["R1.json", "note.txt", "a b.json", "a\nb.json", "q.json~", "é.json", "x" * 120, "-.json"]
+)
 def test_odd_names_are_dead_letters_of_their_own(service_box: Mailbox, name: str) -> None:
     (service_box.folder / "inbox" / name).write_text("{}")
     assert list(service_box.claims()) == []
@@ -447,7 +451,9 @@ def test_failed_tries_are_told_in_the_reply(step_box: Mailbox, ask) -> None:
     with Mailbox(step_box.folder) as box:
         finish(box, "r1")
     reply = step_box.reply("r1")
-    assert reply is not None and reply["tries"] == [{"n": 1, "kind": "error", "message": "ValueError: no", "seconds": None}]
+    assert reply is not None and reply["tries"] == [
+        {"n": 1, "kind": "error", "message": "ValueError: no", "seconds": None}
+    ]
 
 
 @pytest.mark.parametrize("kind", sorted(tries.FREE))

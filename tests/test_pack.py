@@ -164,7 +164,7 @@ def test_a_hold_that_a_person_set_stays_and_travels(finished: Path, tmp_path: Pa
 # -- what is not packed -----------------------------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a secret": (lambda run: (run / "supervisor/log.jsonl").write_text(f"x {TOKEN}\n"), "log.jsonl: line 1: looks like a Hug"),
+    "a secret": (lambda run: (run / "supervisor/log.jsonl").write_text(f"x {TOKEN}\n"), "line 1: looks like a Hug"),
     "a link": (lambda run: (run / "10-list/outbox/r1/x").symlink_to("/etc/passwd"), "outbox/r1/x: is a symbolic link"),
     "a linked folder": (lambda run: (run / "monitor").symlink_to("/etc"), "monitor: is a symbolic link"),
     "a pipe": (lambda run: os.mkfifo(run / "supervisor/p"), "supervisor/p: is a named pipe"),

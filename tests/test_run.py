@@ -31,7 +31,11 @@ def answer(run: Run, step: str, id: str = "r1", text: str | None = None) -> None
     read, n = {}, int(id[1:])
     for name in run.step(step).reads:
         source, _, file = name.removeprefix("before/").rpartition("/")
-        path = run.folder / source / "outbox" / f"r{n - name.startswith('before/')}" / file if source else run.folder / file
+        path = (
+            run.folder / source / "outbox" / f"r{n - name.startswith('before/')}" / file
+            if source
+            else run.folder / file
+        )
         if path.exists():
             read[name] = files.sha256_file(path)
     (claim.begin() / "out" / WRITES[step]).write_text(f"{step} {sorted(read.values())}" if text is None else text)

@@ -14,8 +14,8 @@ FORMS = (
 )  # fmt: skip
 HARMLESS = (
     "task-" + "a1" * 30, "sk-learn-model-selection-and-more-of-it", "a" * 64, "hf_hub_download_with_a_long_name_indeed",
-    "AKIA" + "ABCD" * 8, "BEGIN PRIVATE KEY", "disk-0123456789012345678901234567890", "github_pattern_of_many_words_here",
-    "-----BEGIN PUBLIC KEY-----", "xoxo-love-and-so-on-and-so-forth",
+    "AKIA" + "ABCD" * 8, "BEGIN PRIVATE KEY", "disk-0123456789012345678901234567890",
+    "github_pattern_of_many_words_here", "-----BEGIN PUBLIC KEY-----", "xoxo-love-and-so-on-and-so-forth",
 )  # fmt: skip
 
 

@@ -29,14 +29,14 @@ STUBBORN = """
 import os, signal, subprocess, sys, time
 from bus.beat import Beat
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-child = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"])
+child = subprocess.Popen(["sh", "-c", "trap '' TERM; while true; do sleep 1; done"])
 beat = Beat(lambda: {"claim": None, "pids": [os.getpid(), child.pid]}, lambda: None)
 time.sleep(600)
 """
 
 
 class Watched:
-    """A supervisor whose tick runs a test's own steps, one after another; it ends with the last or when patience does."""
+    """A supervisor whose tick runs a test's own steps, one after another; it ends with the last one."""
 
     def __init__(self, programs: list[Program], *steps: Callable[["Watched"], object], **settings) -> None:
         self.events: list[tuple[str, dict]] = []
@@ -128,7 +128,9 @@ def test_a_stopped_program_is_hung_and_is_replaced() -> None:
 def test_a_claim_that_is_too_old_ends_its_program() -> None:
     old = GOOD.replace('"age_s": 0.0', '"age_s": 100.0')
     watched = Watched(
-        [program(old, "r1", minutes=1.0), program(old, "r1", name="b")], lambda w: w.child().restarts == 1, silent_s=30.0
+        [program(old, "r1", minutes=1.0), program(old, "r1", name="b")],
+        lambda w: w.child().restarts == 1,
+        silent_s=30.0,
     )
     assert watched.seen("hung")[0] == {"program": "a", "why": "a claim older than 1 minutes", "claim": "r1"}
     assert watched.child("b").restarts == 0
@@ -175,9 +177,10 @@ def test_programs_stop_when_their_supervisor_is_killed() -> None:
 
 
 def test_by_hand_a_beat_does_nothing_and_a_childs_child_has_none() -> None:
-    code = f"import os; from bus.beat import Beat; b = Beat(dict, exit); print(b.descriptor, '{BEAT_FD}' in os.environ)"
+    code = f"import os; from bus.beat import Beat; print(Beat(dict, exit).descriptor, '{BEAT_FD}' in os.environ)"
     for env in (environment(), environment(**{BEAT_FD: "no number"})):
-        assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stdout == "-1 False\n"
+        shown = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+        assert shown.stdout == "-1 False\n"
 
 
 # -- waiting ------------------------------------------------------------------------------------------------
