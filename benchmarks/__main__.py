@@ -172,35 +172,45 @@ def row(what: str, measured: str, target: str, field: str) -> None:
     print(f"| {what} | {measured} | {target} | {field} |", flush=True)
 
 
-def main() -> int:
-    print("| what | measured | target | the field (ANCHORS) |\n| --- | --- | --- | --- |")
-    for where in ("/dev/shm", tempfile.gettempdir()):
-        with tempfile.TemporaryDirectory(dir=where) as name:
-            run, config = make_run(Path(name))
-            agents = [start(run, step, config) for step in ("10-first", "20-second")]
-            try:
-                time.sleep(2.0)
-                took = sorted(hand_offs(run, HAND_OFFS))
-                median, worst = statistics.median(took) * 1000, took[-1] * 1000
-                row(f"hand-off between two waiting agents, {where}", f"{median:.1f} ms, worst {worst:.1f}", "20 ms", "watchdog as commonly used 293 ms")
-                if where == "/dev/shm":
-                    mb, share = idle(agents[0].pid)
-                    row("an idle agent", f"{mb:.1f} MB, {share:.2%} of a core", "35 MB, 1%", "-")
-            finally:
-                for agent in agents:
-                    agent.terminate()
-                    agent.wait()
-    with tempfile.TemporaryDirectory() as name:
-        row("restart of an agent after kill -9", f"{restart(Path(name)):.2f} s", "0.5 s", "s6 0.02 s, circus 0.3-0.9 s, supervisord 1.0 s")
-    slowest, seconds = helps()
-    row(f"--help, the slowest (bin/{slowest})", f"{seconds:.2f} s", "0.3 s", "-")
-    finished = sorted((ROOT / "runs").glob("*/80-improve/outbox/r1/reply.json"))
-    for reply in finished[:1]:
+def bench_hand_off(where: str, with_idle: bool) -> None:
+    with tempfile.TemporaryDirectory(dir=where) as name:
+        run, config = make_run(Path(name))
+        agents = [start(run, step, config) for step in ("10-first", "20-second")]
+        try:
+            time.sleep(2.0)
+            took = sorted(hand_offs(run, HAND_OFFS))
+            measured = f"{statistics.median(took) * 1000:.1f} ms, worst {took[-1] * 1000:.1f}"
+            row(f"hand-off between two waiting agents, {where}", measured, "20 ms", "watchdog as commonly used 293 ms")
+            if with_idle:
+                mb, share = idle(agents[0].pid)
+                row("an idle agent", f"{mb:.1f} MB, {share:.2%} of a core", "35 MB, 1%", "-")
+        finally:
+            for agent in agents:
+                agent.terminate()
+                agent.wait()
+
+
+def bench_finished() -> None:
+    """The newest finished run of runs/, if there is one: the same command again, and what it cost."""
+    for reply in sorted((ROOT / "runs").glob("*/80-improve/outbox/r1/reply.json"))[:1]:
         folder = reply.parents[3]
         began = time.monotonic()
-        subprocess.run([str(ROOT / "bin" / "pipeline"), str(folder / "goal.md")], stdout=subprocess.DEVNULL, check=False)
+        argv = [str(ROOT / "bin" / "pipeline"), str(folder / "goal.md")]
+        subprocess.run(argv, stdout=subprocess.DEVNULL, check=False)
         row(f"bin/pipeline on the finished run {folder.name}", f"{time.monotonic() - began:.2f} s", "2 s", "-")
         row(f"the default job, {folder.name}", spent(folder), "4 min, 7 with the base to build", "-")
+
+
+def main() -> int:
+    print("| what | measured | target | the field |\n| --- | --- | --- | --- |")
+    bench_hand_off("/dev/shm", with_idle=True)
+    bench_hand_off(tempfile.gettempdir(), with_idle=False)
+    with tempfile.TemporaryDirectory() as name:
+        field = "s6 0.02 s, circus 0.3-0.9 s, supervisord 1.0 s"
+        row("restart of an agent after kill -9", f"{restart(Path(name)):.2f} s", "0.5 s", field)
+    slowest, seconds = helps()
+    row(f"--help, the slowest (bin/{slowest})", f"{seconds:.2f} s", "0.3 s", "-")
+    bench_finished()
     return 0
 
 

@@ -7,8 +7,9 @@ import time
 from typing import Any
 
 import click
-from _look import Row, heartbeat, rows
 
+from _look import Row, heartbeat, rows
+from _tell import plain
 from bus.mailbox import order
 from bus.run import Run
 
@@ -54,7 +55,7 @@ class Live:
             if row.state != before:
                 click.echo(f"{row.id} {row.step}: {row.state}" + (f", {row.seconds:.1f} s" if row.seconds else ""))
             numbers = agents.get(row.step, {}).get("numbers", {})
-            said = f"{_plain_text(row.now)}  {progress(numbers)}".strip() if row.now else ""
+            said = f"{plain(row.now)}  {progress(numbers)}".strip() if row.now else ""
             if said and self._news(row.step, said):
                 click.echo(f"{row.id} {row.step}: {said}")
 
@@ -80,9 +81,11 @@ def table(run: Run, found: list[Row], beat: dict[str, Any] | None) -> Any:
     for row in (row for row in found if row.id == last):
         numbers = agents.get(row.step, {}).get("numbers", {}) if row.state == "running" else {}
         seconds = f"{row.seconds:.1f}" if row.seconds else ""
-        said = Text(_plain_text(row.now)[:MAX_SAID])
+        said = Text(plain(row.now)[:MAX_SAID])
         count = str(row.tries or "")
-        made.add_row(row.step, row.id, Text(row.state, style=STYLES.get(row.state, "")), count, seconds, said, progress(numbers))
+        made.add_row(
+            row.step, row.id, Text(row.state, style=STYLES.get(row.state, "")), count, seconds, said, progress(numbers)
+        )
     return made
 
 
@@ -94,8 +97,3 @@ def progress(numbers: dict[str, Any]) -> str:
     parts = [f"{numbers['step']:.0f}/{numbers['total']:.0f}"] if {"step", "total"} <= numbers.keys() else []
     parts += [f"loss {numbers['loss']:.3f}"] if "loss" in numbers else []
     return "  ".join(parts)
-
-
-def _plain_text(text: str) -> str:
-    """Text that cannot move the cursor or colour the terminal."""
-    return "".join(char if char.isprintable() else " " for char in text)

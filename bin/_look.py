@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _start
+
 import contextlib
 import os
 import sys
@@ -9,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import _start
 import click
 
 from bus import files, schema, tries
@@ -21,7 +22,7 @@ USAGE = 2
 
 
 def find_run(command: str, name: str) -> Path:
-    """The folder of a run, given by path or by bare name (runs/NAME); ends with one line and exit 2 if there is none."""
+    """The folder of a run, by path or bare name (runs/NAME); ends with one line and exit 2 if there is none."""
     paths = [Path(name)] + ([Path(_start.ROOT) / "runs" / name] if os.sep not in name else [])
     for path in paths:
         if (path / "run.json").is_file():
@@ -59,7 +60,7 @@ def heartbeat(run: Run) -> dict[str, Any] | None:
 
 
 def rows(run: Run, beat: dict[str, Any] | None = None) -> list[Row]:
-    """Every step's requests, in order of round and step; steps of a wanted round that nobody asked yet are `waiting`."""
+    """Every step's requests by round and step; steps of a wanted round that nobody asked yet are `waiting`."""
     agents = (beat or {}).get("agents", {})
     looks = {step.name: run.mailbox(step.name).listing() for step in run.steps}
     ids = {id for look in looks.values() for id in look.requests | look.replies | look.dead if round_of(id)}
@@ -113,8 +114,7 @@ def ending(run: Run) -> list[str]:
     lines = [f"{run.name}: done; steps took {cost['seconds']:.0f} s, {cost['cpu_s']:.0f} s of CPU, ${cost['usd']:.2f}"]
     for name in SLICES if (found := verdict(run)) else ():
         one = found["slices"][name] if found else {}
-        lines.append(
-            f"  {name:8} {one['verdict']:12} {one['measure']}: base {one['base']:.3f}, specialist {one['specialist']:.3f}, "
-            f"difference {one['difference']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}], n {one['n']}"
-        )
+        figures = f"base {one['base']:.3f}, specialist {one['specialist']:.3f}, difference {one['difference']:+.3f}"
+        interval = f"[{one['low']:+.3f}, {one['high']:+.3f}], n {one['n']}"
+        lines.append(f"  {name:8} {one['verdict']:12} {one['measure']}: {figures} {interval}")
     return lines

@@ -2,7 +2,8 @@
 
 A flow is a list of steps; a step reads names such as `20-collect/sources.jsonl`, `goal.md`, or
 `before/80-improve/next.json` (of the last round). A step's request for a round is due once every step that it reads
-has replied for that round (for `before/`, for the round before; round 1 has none before it).
+has replied for that round (for `before/`, for the round before; round 1 has none before it), and once it has itself
+replied for the round before.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class Step:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def needs(self, round: int) -> set[tuple[str, int]]:
-        """The (step, round) pairs whose replies this step reads in a round."""
-        found = {(source(name), round - 1 if name.startswith(BEFORE) else round) for name in self.reads}
+        """The (step, round) pairs that must be replied first: what it reads, and its own last round."""
+        found = {(source(name), round - name.startswith(BEFORE)) for name in self.reads} | {(self.name, round - 1)}
         return {(step, n) for step, n in found if step and n >= 1}
 
 
@@ -90,18 +91,13 @@ def request(step: Step, round: int) -> dict[str, Any]:
 def due(
     known: Iterable[Step], replied: set[tuple[str, int]], asked: set[tuple[str, int]], rounds: int
 ) -> list[tuple[Step, int]]:
-    """The requests to put: those not asked or replied yet whose needs are replied, for rounds 1 to `rounds`.
-
-    A step's round n also waits for its own round n-1: no step overtakes itself.
-    """
-    found = []
-    for round in range(1, rounds + 1):
-        for step in known:
-            key = (step.name, round)
-            needs = step.needs(round) | ({(step.name, round - 1)} if round > 1 else set())
-            if key not in replied and key not in asked and needs <= replied:
-                found.append((step, round))
-    return found
+    """The requests to put: those not asked or replied yet whose needs are replied, for rounds 1 to `rounds`."""
+    return [
+        (step, n)
+        for n in range(1, rounds + 1)
+        for step in known
+        if (step.name, n) not in replied and (step.name, n) not in asked and step.needs(n) <= replied
+    ]
 
 
 def stale(replies: Mapping[tuple[str, int], Mapping[str, Any]], own: Mapping[str, str]) -> list[tuple[str, int]]:
@@ -110,14 +106,11 @@ def stale(replies: Mapping[tuple[str, int], Mapping[str, Any]], own: Mapping[str
     `replies` maps (step, round) to reply documents, `own` maps names of the run's own files to their sha256.
     An input that has no reply just now judges nothing.
     """
-    found = []
-    for key, reply in sorted(replies.items()):
-        for name, sha256 in reply["read"].items():
-            now = _now(name, key[1], replies, own)
-            if now is not None and now != sha256:
-                found.append(key)
-                break
-    return found
+    return [
+        key
+        for key, reply in sorted(replies.items())
+        if any(_now(name, key[1], replies, own) not in (None, sha256) for name, sha256 in reply["read"].items())
+    ]
 
 
 def _now(
@@ -126,7 +119,7 @@ def _now(
     """The present sha256 of a read name; "" if its step replied without it, None if that cannot be told."""
     if not (step := source(name)):
         return own.get(name)
-    reply = replies.get((step, round - 1 if name.startswith(BEFORE) else round))
+    reply = replies.get((step, round - name.startswith(BEFORE)))
     if reply is None:
         return None
     artifact = reply["artifacts"].get(name.removeprefix(BEFORE).partition("/")[2])

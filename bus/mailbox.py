@@ -93,6 +93,8 @@ class Mailbox:
     ) -> None:
         self.folder, self.name, self.folders, self.durable = Path(folder), Path(folder).name, folders, durable
         self.request_schema, self.reply_schema, self.tries, self.hold = request, reply, tries, hold
+        if self.folder.is_symlink():
+            raise BadFile(f"{self.folder}: is a symbolic link; a mailbox is a folder of its run")
         for part in PARTS:
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         # Opened once, and no link: what is swapped for one later leads nowhere.
@@ -104,12 +106,6 @@ class Mailbox:
     def close(self) -> None:
         while self._fds:
             os.close(self._fds.pop())
-
-    def __enter__(self) -> Mailbox:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # -- asking ---------------------------------------------------------------------------------------------
 
@@ -320,6 +316,12 @@ class Mailbox:
             if entry.name.startswith(files.DRAFT) and entry.inode() == inode:
                 return True
         return os.fstat(descriptor).st_nlink == 1  # gone while we looked
+
+    def withdraw(self, id: str) -> None:
+        """Take back a request that nobody works on; its tries stay."""
+        if claim := self.claim(id):
+            os.unlink(f"{id}.json", dir_fd=self.inbox_fd)
+            claim.release()
 
     def postpone(self, id: str, seconds: float) -> None:
         """Do not claim `id` for a while, by this process's monotonic clock."""

@@ -46,7 +46,10 @@ class Run:
             raise RunError(f"{folder}: is no run (it has no run.json); see 'ls runs'") from None
         except (files.BadFile, schema.Invalid) as error:
             raise RunError(f"{folder}: run.json is damaged: {error}; restore it from a copy") from None
-        self.steps = flow.steps(self.document["flow"])
+        try:
+            self.steps = flow.steps(self.document["flow"])
+        except flow.BadFlow as error:
+            raise RunError(f"{folder}: run.json: {error}; restore it from a copy") from None
         for name in self.services:
             check_id(name)
         self._mailboxes: dict[str, Mailbox] = {}
@@ -79,7 +82,9 @@ class Run:
             files.publish_path(staging / "ROUNDS", f"{rounds}\n".encode())
             files.publish_path(staging / "run.json", files.pretty(schema.check(document, "run.v1")))
             files.sync_tree(staging)
-            _rename_new(staging, folder)
+            if os.path.lexists(folder):  # `rename` itself would replace an empty folder
+                raise FileExistsError(errno.EEXIST, "is there already", str(folder))
+            os.rename(staging, folder)
             files.fsync_folder(folder.parent)
         finally:
             files.remove_tree(staging)
@@ -165,7 +170,10 @@ class Run:
         return replied, asked
 
     def advance(self) -> Progress:
-        """Set aside stale replies and put every request that is due. Looking twice adds nothing."""
+        """Set aside stale replies, take back requests that came too early, put all that are due.
+
+        Looking twice adds nothing.
+        """
         progress = Progress()
         if self.hold.exists():
             return progress
@@ -175,6 +183,9 @@ class Run:
             if self.set_aside(name, f"r{n}"):
                 progress.stale.append((name, f"r{n}"))
             replied.pop((name, n))
+        for name, n in asked - replied.keys():  # such as when a reply that they read was lost
+            if not all(self.mailbox(step).answered(f"r{m}") for step, m in self.step(name).needs(n)):
+                self.mailbox(name).withdraw(f"r{n}")
         last = min(self.rounds, 1 + max((n for _, n in replied), default=0))
         for step, n in flow.due(self.steps, set(replied), asked, last):
             if self.mailbox(step.name).put(f"r{n}", flow.request(step, n)):
@@ -206,18 +217,6 @@ class Run:
             return False
         replied, _ = self.listings()
         return all((step.name, n) in replied for step in self.steps for n in range(1, self.rounds + 1))
-
-
-def _rename_new(source: Path, target: Path) -> None:
-    """Rename a folder to a new name; FileExistsError if the name is taken."""
-    if os.path.lexists(target):  # `rename` itself would replace an empty folder
-        raise FileExistsError(errno.EEXIST, "is there already", str(target))
-    try:
-        os.rename(source, target)
-    except OSError as error:
-        if error.errno == errno.ENOTEMPTY:
-            raise FileExistsError(errno.EEXIST, "is there already", str(target)) from None
-        raise
 
 
 def round_of(id: str) -> int | None:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,15 @@ STEP = "10-first"
 @pytest.fixture
 def step_box(tmp_path: Path) -> Iterator[Mailbox]:
     """A step's mailbox: its replies are folders."""
-    with Mailbox(tmp_path / STEP, hold=tmp_path / "HOLD") as mailbox:
+    with closing(Mailbox(tmp_path / STEP, hold=tmp_path / "HOLD")) as mailbox:
         yield mailbox
 
 
 @pytest.fixture
 def service_box(tmp_path: Path) -> Iterator[Mailbox]:
     """A service's mailbox: its replies are files; any JSON object is a request."""
-    with Mailbox(tmp_path / "echo", folders=False, request=None, reply=None, hold=tmp_path / "HOLD") as mailbox:
+    options = {"folders": False, "request": None, "reply": None, "hold": tmp_path / "HOLD"}
+    with closing(Mailbox(tmp_path / "echo", **options)) as mailbox:
         yield mailbox
 
 

@@ -14,6 +14,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from bus.files import sha256_file
@@ -75,12 +76,14 @@ def work(claim, kind: str, chance: random.Random) -> None:
 def fork(job, *arguments) -> int:
     pid = os.fork()
     if pid == 0:
+        code = 1
         try:
             job(*arguments)
-        except BaseException as error:
-            os.write(2, f"{job.__name__}: {error!r}\n".encode())
-            os._exit(1)
-        os._exit(0)
+            code = 0
+        finally:
+            if code:
+                os.write(2, traceback.format_exc()[-2000:].encode())
+            os._exit(code)
     return pid
 
 

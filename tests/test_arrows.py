@@ -158,7 +158,7 @@ def test_every_agent_serves_a_mailbox_and_every_entry_has_its_agent() -> None:
 
 @pytest.mark.parametrize("agent", sorted(STEPS))
 def test_docstring_says_what_it_reads_and_writes(agent: str) -> None:
-    """Each name of the flow stands in the docstring, and each name there is one of the flow; `*` covers on both sides."""
+    """Each name of the flow stands in the docstring, and the other way round; a `*` on either side covers."""
     for word in ("Reads", "Writes"):
         listed = set(STEPS[agent].get(word.lower(), ()))
         said = told(agent, word)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.exam.rules import GENERAL_ITEMS, ROWS_PER_ITEM, first_exam, sealed_exam
 from agents.exam.near import words
 from agents.exam.overlap import scan
 from agents.exam.quality import screen
+from agents.exam.rules import GENERAL_ITEMS, ROWS_PER_ITEM, first_exam, sealed_exam
 from agents.exam.slices import Split, slice_of
 from tests.planted import changed, example, passages, world, written
 

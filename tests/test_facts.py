@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.exam.near import grams, jaccard, letters, words
 from agents.teacher.blocks import read
 from agents.teacher.fact import Fact
 from agents.teacher.facts import cut, topic_of, unambiguous
-from agents.exam.near import grams, jaccard, letters, words
 from agents.teacher.phrases import first_sentence, plain, tells, verb_phrase
 from agents.teacher.templates import EXAM, TEACH, templates
 from agents.teacher.wording import questions, worded

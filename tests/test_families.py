@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.teacher.families import Node, canonical, crowded, family_id, group, mentions, near_pairs
 from agents.exam.near import similar, words
+from agents.teacher.families import Node, canonical, crowded, family_id, group, mentions, near_pairs
 
 WORDS = ["cuda", "memory", "device", "returns", "current", "bytes", "stream", "waits", "rank", "process"]
 ANSWERS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=10).map(" ".join)

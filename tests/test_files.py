@@ -1,4 +1,4 @@
-"""Bytes on disk: whole or not at all; what is read is a regular file; what is locked stays locked as long as it is held."""
+"""Bytes on disk: whole or not at all; what is read is a regular file; a lock lasts as long as it is held."""
 
 import os
 import subprocess

@@ -2,10 +2,12 @@
 
 import json
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from bus.mailbox import Mailbox
 from tests.processes import run, start
 
 
@@ -57,10 +59,8 @@ def deaths_of(folder: Path, kind: str, keeps: str, at_most: int) -> int:
 
 @pytest.mark.parametrize("kind", ["step", "service"])
 def test_poison_ends_in_dead_after_five_deaths(tmp_path: Path, kind: str) -> None:
-    from bus.mailbox import Mailbox
-
     folder = tmp_path / "10-first"
-    with Mailbox(folder, folders=kind == "step", request=None, reply=None) as mailbox:
+    with closing(Mailbox(folder, folders=kind == "step", request=None, reply=None)) as mailbox:
         mailbox.put("m1", {"schema": "any.v1"})
         assert deaths_of(folder, kind, "nothing", 7) == 5
         assert mailbox.state("m1") == "dead"
@@ -73,9 +73,7 @@ def test_poison_ends_in_dead_after_five_deaths(tmp_path: Path, kind: str) -> Non
 
 
 def test_killed_often_but_getting_on_is_no_poison(tmp_path: Path) -> None:
-    from bus.mailbox import Mailbox
-
-    with Mailbox(tmp_path / "10-first", request=None) as mailbox:
+    with closing(Mailbox(tmp_path / "10-first", request=None)) as mailbox:
         mailbox.put("m1", {"schema": "any.v1"})
         assert deaths_of(mailbox.folder, "step", "keeps", 8) == 8
         assert mailbox.state("m1") == "failed"

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -407,7 +408,7 @@ def test_what_a_killed_agent_left_after_its_reply_is_cleaned_up(step_box: Mailbo
     if moment == "before the request went":
         (step_box.folder / "inbox/r1.json").write_bytes(files.canonical(ask()))
     assert step_box.state("r1") == "done"
-    with Mailbox(step_box.folder) as after:
+    with closing(Mailbox(step_box.folder)) as after:
         after.serve()
         assert list(after.claims()) == []
     assert os.listdir(step_box.folder / "inbox") == os.listdir(step_box.folder / "work") == []
@@ -420,7 +421,7 @@ def test_failures_wait_longer_each_time_and_count_to_tries(step_box: Mailbox, as
     step_box.put("r1", ask())
     waits = []
     for number in (1, 2, 3):
-        with Mailbox(step_box.folder) as box:  # a restarted agent: its clock begins anew
+        with closing(Mailbox(step_box.folder)) as box:  # a restarted agent: its clock begins anew
             claim = box.claim("r1")
             assert claim is not None and claim.begin().name == f"try-{number}"
             claim.fail(ERROR)
@@ -448,7 +449,7 @@ def test_failed_tries_are_told_in_the_reply(step_box: Mailbox, ask) -> None:
     assert claim is not None
     claim.begin()
     claim.fail(ERROR)
-    with Mailbox(step_box.folder) as box:
+    with closing(Mailbox(step_box.folder)) as box:
         finish(box, "r1")
     reply = step_box.reply("r1")
     assert reply is not None and reply["tries"] == [
@@ -460,7 +461,7 @@ def test_failed_tries_are_told_in_the_reply(step_box: Mailbox, ask) -> None:
 def test_what_is_not_the_requests_fault_does_not_count(step_box: Mailbox, ask, kind: str) -> None:
     step_box.put("r1", ask())
     for _ in range(8):
-        with Mailbox(step_box.folder) as box:
+        with closing(Mailbox(step_box.folder)) as box:
             claim = box.claim("r1")
             assert claim is not None
             (claim.begin() / "out/part").touch()
@@ -474,7 +475,7 @@ def test_a_dead_letter_that_is_brought_back_has_fresh_tries(step_box: Mailbox, a
     step_box.put("r1", ask())
     for life in (1, 2):
         for _ in range(3):
-            with Mailbox(step_box.folder) as box:
+            with closing(Mailbox(step_box.folder)) as box:
                 claim = box.claim("r1")
                 assert claim is not None
                 claim.begin()

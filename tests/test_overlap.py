@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.exam.rules import first_exam
 from agents._job import GiveUp
 from agents.exam.near import words
 from agents.exam.overlap import Overlap, line, scan
+from agents.exam.rules import first_exam
 from agents.exam.slices import slice_of
 from agents.filter import check_sealed
 from tests.planted import passages, world, written

@@ -82,7 +82,7 @@ def test_what_is_no_run_is_told_in_one_line(tmp_path: Path, a_run: Run) -> None:
     with pytest.raises(RunError, match="is no run"):
         Run(tmp_path)
     (a_run.folder / "run.json").write_text("{")
-    with pytest.raises(RunError, match="run.json is damaged"):
+    with pytest.raises(RunError, match=r"run\.json is damaged"):
         Run(a_run.folder)
 
 
@@ -137,6 +137,21 @@ def test_a_lost_request_makes_itself_again(a_run: Run) -> None:
     a_run.advance()
     shutil.rmtree(a_run.folder / "20-count/inbox")
     assert Run(a_run.folder).advance().put == [("20-count", "r1")]
+
+
+def test_a_request_whose_input_was_lost_is_taken_back_until_it_is_there_again(a_run: Run) -> None:
+    a_run.advance()
+    answer(a_run, "10-make")
+    assert a_run.advance().put == [("20-count", "r1")]
+    shutil.rmtree(a_run.folder / "10-make/outbox/r1")
+    held = a_run.mailbox("20-count").claim("r1")
+    assert held is not None
+    assert a_run.advance().put == [("10-make", "r1")]
+    assert a_run.mailbox("20-count").state("r1") == "running", "nobody takes back what is worked on"
+    held.release()
+    assert a_run.advance().put == []
+    assert a_run.mailbox("20-count").state("r1") is None
+    assert work_on(a_run) == ["10-make r1", "20-count r1", "30-use r1"]
 
 
 def test_a_dead_letter_is_not_asked_again(a_run: Run) -> None:

@@ -81,9 +81,9 @@ def test_every_object_inside_is_closed(name: str) -> None:
 
 def test_what_is_wrong_and_where() -> None:
     request = example("request.v1")
-    with pytest.raises(schema.Invalid, match='^request.v1: round: "one" is not of type "integer"$'):
+    with pytest.raises(schema.Invalid, match=r'^request\.v1: round: "one" is not of type "integer"$'):
         schema.check({**request, "round": "one"}, "request.v1")
-    with pytest.raises(schema.Invalid, match="there is no schemas/none.v1.json"):
+    with pytest.raises(schema.Invalid, match=r"there is no schemas/none\.v1\.json"):
         schema.check({}, "none.v1")
     with pytest.raises(schema.Invalid, match="not a schema's name"):
         schema.check({}, "../run.v1")
@@ -91,7 +91,7 @@ def test_what_is_wrong_and_where() -> None:
         schema.check({**request, "id": "x" * 10_000}, "request.v1")
     assert len(str(long.value)) < 300
     for odd in ({**request, "id": "\ud800"}, {1: 2}, [], None, "text"):
-        with pytest.raises(schema.Invalid, match="^request.v1: "):
+        with pytest.raises(schema.Invalid, match=r"^request\.v1: "):
             schema.check(odd, "request.v1")
 
 
