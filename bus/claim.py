@@ -136,7 +136,7 @@ class Claim:
             self.clean()
             return
         wait = tries.wait_s(self.mailbox.history(self.id), error["kind"])
-        document = schema.check({"schema": "error.v1", **error, "wait_s": wait}, "error.v1")
+        document = schema.check(files.readable({"schema": "error.v1", **error, "wait_s": wait}), "error.v1")
         try:
             if self.folder and error["kind"] == "disk":
                 files.remove_tree(self.folder / "out")  # or what it wrote would keep the disk full

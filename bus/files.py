@@ -45,6 +45,11 @@ def pretty(document: Any) -> bytes:
     return text.encode("utf-8", "surrogatepass") + b"\n"
 
 
+def readable(document: Any) -> Any:
+    """A JSON document with a mark for what is no text: a message may quote a file's name of any bytes."""
+    return json.loads(pretty(document).decode("utf-8", "replace"))
+
+
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 

@@ -144,8 +144,8 @@ class Mailbox:
 
     # -- looking --------------------------------------------------------------------------------------------
 
-    def listing(self) -> Listing:
-        """What is here now: one pass over inbox/, then outbox/, then dead/."""
+    def listing(self, replies: bool = True) -> Listing:
+        """What is here now: one pass over inbox/, then (if wanted: they may be 100,000) the replies, then dead/."""
         requests, strange = set(), set()
         for name in os.listdir(self.inbox_fd):
             if name.endswith(".json") and ID.fullmatch(name[:-5]):
@@ -153,11 +153,10 @@ class Mailbox:
             elif not name.startswith("."):
                 strange.add(name)
         end = "" if self.folders else ".json"
-        replies = {name.removesuffix(end) for name in os.listdir(self.outbox_fd) if name.endswith(end)}
-        dead = {name[:-5] for name in os.listdir(self.dead_fd) if name.endswith(".json")}
-        return Listing(
-            frozenset(requests), frozenset(filter(ID.fullmatch, replies)), frozenset(dead), frozenset(strange)
-        )
+        names = os.listdir(self.outbox_fd) if replies else []
+        answered = filter(ID.fullmatch, (name.removesuffix(end) for name in names if name.endswith(end)))
+        dead = (name[:-5] for name in os.listdir(self.dead_fd) if name.endswith(".json"))
+        return Listing(frozenset(requests), frozenset(answered), frozenset(dead), frozenset(strange))
 
     def state(self, id: str) -> State | None:
         """The state of one ID, by the rule at the top of this file, or None where nothing is known of it."""
@@ -222,7 +221,7 @@ class Mailbox:
 
     def claims(self, listing: Listing | None = None) -> Iterator[Claim]:
         """Claim what can be claimed, one after another, in order: list once and drain. The caller ends each claim."""
-        listing = listing or self.listing()
+        listing = listing or self.listing(replies=False)
         for name in sorted(listing.strange):
             bad = f"bad-{files.sha256(os.fsencode(name))[:16]}"
             if bad not in listing.dead:
@@ -338,7 +337,7 @@ class Mailbox:
             "schema": "dead.v1",
             "id": id,
             "kind": kind,
-            "message": message,
+            "message": files.readable(message),
             "request_sha256": request_sha256,
             "tries": [one.summary() for one in self.history(id)],
         }

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ def step_box(tmp_path: Path) -> Iterator[Mailbox]:
 @pytest.fixture
 def service_box(tmp_path: Path) -> Iterator[Mailbox]:
     """A service's mailbox: its replies are files; any JSON object is a request."""
-    options = {"folders": False, "request": None, "reply": None, "hold": tmp_path / "HOLD"}
+    options: dict[str, Any] = {"folders": False, "request": None, "reply": None, "hold": tmp_path / "HOLD"}
     with closing(Mailbox(tmp_path / "echo", **options)) as mailbox:
         yield mailbox
 

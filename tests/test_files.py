@@ -81,7 +81,7 @@ def test_replace_is_never_seen_half_done_and_survives_a_kill(tmp_path: Path) -> 
     files.replace(path, b"0" * 3000)
     for _ in range(3):
         writer = subprocess.Popen([sys.executable, "-c", REPLACER, str(path)], env=environment())
-        seen = set()
+        seen: set[bytes] = set()
         while len(seen) < 5:
             data = path.read_bytes()
             assert len(data) == 3000 and len(set(data)) == 1

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bus import flow
 
-LINE = {
+LINE: dict[str, dict] = {
     "10-make": {"command": ["a"], "reads": ["goal.md", "before/30-use/next.json"], "writes": {"a.txt": "text"}},
     "20-count": {"command": ["b"], "reads": ["10-make/a.txt"]},
     "30-use": {"command": ["c"], "reads": ["20-count/n.txt", "10-make/*"]},
@@ -86,7 +86,11 @@ def test_a_line_of_three() -> None:
 
 
 def test_an_inserted_step_is_waited_for() -> None:
-    more = {**LINE, "25-dedupe": {"reads": ["20-count/n.txt"]}, "30-use": {"reads": ["25-dedupe/n.txt"]}}
+    more: dict[str, dict] = {
+        **LINE,
+        "25-dedupe": {"reads": ["20-count/n.txt"]},
+        "30-use": {"reads": ["25-dedupe/n.txt"]},
+    }
     steps = flow.steps(more)
     replied = {("10-make", 1), ("20-count", 1)}
     assert [step.name for step, _ in flow.due(steps, replied, set(), 1)] == ["25-dedupe"]

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -218,7 +219,7 @@ def huge(path: Path) -> None:
         file.truncate(2 << 30)
 
 
-ODD = {
+ODD: dict[str, tuple[Callable[[Path], object], str]] = {
     "a symbolic link": (symlink, "symbolic link"),
     "a hard link": (hard_link, "hard link"),
     "a FIFO": (os.mkfifo, "not a regular file"),
@@ -496,6 +497,17 @@ def test_given_up_at_once(step_box: Mailbox, ask) -> None:
     claim.give_up("goal", "goal.md: too few facts; name more sources")
     assert (letter(step_box, "r1")["kind"], step_box.state("r1")) == ("goal", "dead")
     assert step_box.claim("r1") is None and step_box.put("r1", ask()) is False
+
+
+def test_a_failure_that_quotes_what_is_no_text_is_still_told(step_box: Mailbox, ask) -> None:
+    step_box.put("r1", ask())
+    claim = step_box.claim("r1")
+    assert claim is not None
+    claim.begin()
+    claim.fail({**ERROR, "message": "no such file: a\udcff", "last_lines": ["\udcff"]})
+    assert files.read_json(step_box.work("r1") / "try-1/crash.json")["message"].startswith("no such file: a\ufffd")
+    step_box.bury("r1", "refused", "no such file: \udcff")
+    assert letter(step_box, "r1")["message"].startswith("no such file: \ufffd")
 
 
 def test_a_service_leaves_no_folder_until_a_try_has_failed(service_box: Mailbox) -> None:

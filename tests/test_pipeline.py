@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -29,8 +27,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check(run: Path) -> None:
-    ended = subprocess.run([str(tiny.ROOT / "bin" / "check"), str(run)], capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    tiny.command_of("check", run)
 
 
 def test_a_goal_becomes_a_measured_specialist(reference: Path) -> None:
@@ -104,12 +101,18 @@ def test_killed_again_and_again_it_ends_with_the_same_dataset(reference: Path, t
     assert not list(tiny.processes(runs / "tiny"))
 
 
-def test_ctrl_c_stops_it_and_a_lost_terminal_does_not(reference: Path, tmp_path: Path) -> None:
+def test_it_is_moved_while_it_works_and_ctrl_c_stops_it_and_a_lost_terminal_does_not(
+    reference: Path, tmp_path: Path
+) -> None:
     goal, config, runs = tiny.write_goal(tmp_path), tiny.write_config(tmp_path), tmp_path / "runs"
     shell = tiny.start(goal, runs, config)
     tiny.wait_for(runs / "tiny" / "10-research" / "outbox" / "r1")
     os.killpg(shell.pid, signal.SIGHUP)  # the terminal is gone
     shell.communicate(timeout=30)
+    tiny.wait_for(runs / "tiny" / "30-generate" / "outbox" / "r1")
+    moved = tmp_path / "elsewhere" / "tiny"
+    tiny.command_of("pack", runs / "tiny", "--live", "--out", tmp_path / "tiny.tar.gz")
+    tiny.command_of("unpack", tmp_path / "tiny.tar.gz", "--runs", moved.parent)
     tiny.wait_for(runs / "tiny" / "40-filter" / "outbox" / "r1")
     shell = tiny.start(goal, runs, config)  # attaches
     tiny.wait_for(runs / "tiny" / "50-train" / "work" / "r1" / "kept")
@@ -118,13 +121,18 @@ def test_ctrl_c_stops_it_and_a_lost_terminal_does_not(reference: Path, tmp_path:
     printed, _ = shell.communicate(timeout=60)
     assert shell.returncode == 130 and "stopped" in printed, printed
     assert not list(tiny.processes(runs / "tiny"))
-    moved = tmp_path / "elsewhere" / "tiny"  # and goes on under another path, from a plain copy
-    shutil.copytree(runs / "tiny", moved)
     ended = tiny.run(moved / "goal.md", moved.parent, config)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     check(moved)
     for step in DETERMINISTIC:
         assert tiny.artifacts(moved, step) == tiny.artifacts(reference / "runs" / "tiny", step), step
+
+
+def test_a_budget_that_is_gone_stops_the_run_in_one_line(tmp_path: Path) -> None:
+    goal = tiny.write_goal(tmp_path, text=tiny.GOAL.replace("seed: 11", "budget: {{wall_hours: 0.0005}}\nseed: 11"))
+    ended = tiny.run(goal, tmp_path / "runs", tiny.write_config(tmp_path))
+    assert ended.returncode == 100 and "wall_hours" in ended.stderr.splitlines()[-1], ended.stderr
+    assert not list(tiny.processes(tmp_path / "runs" / "tiny"))
 
 
 def test_a_second_round_trains_on_the_union_and_keeps_the_exam(reference: Path) -> None:

@@ -12,8 +12,6 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = {"agents", "bus", "training", "tests", "benchmarks"}
-# Only 4-bit training on a GPU imports it, behind a message that says so; on a CPU it is dead weight.
-OPTIONAL = {"bitsandbytes"}
 
 
 def pins(*names: str) -> dict[str, str]:
@@ -45,7 +43,7 @@ def imported(rooms: tuple[str, ...]) -> frozenset[str]:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 found.add(node.module.partition(".")[0])
     local = {path.stem for room in ("bin", "tests") for path in (ROOT / room).iterdir()}
-    return frozenset(found - sys.stdlib_module_names - OURS - local - OPTIONAL)
+    return frozenset(found - sys.stdlib_module_names - OURS - local)
 
 
 def distributions(modules: frozenset[str]) -> set[str]:

@@ -44,7 +44,7 @@ def answer(run: Run, step: str, id: str = "r1", text: str | None = None) -> None
 
 def work_on(run: Run) -> list[str]:
     """Advance and answer until nothing is due; returns what was answered."""
-    done = []
+    done: list[str] = []
     while True:
         run.advance()
         pending = [(step.name, id) for step in run.steps for id in run.mailbox(step.name).listing().pending]

@@ -90,7 +90,8 @@ def test_what_is_wrong_and_where() -> None:
     with pytest.raises(schema.Invalid) as long:
         schema.check({**request, "id": "x" * 10_000}, "request.v1")
     assert len(str(long.value)) < 300
-    for odd in ({**request, "id": "\ud800"}, {1: 2}, [], None, "text"):
+    odd_ones: list[object] = [{**request, "id": "\ud800"}, {1: 2}, [], None, "text"]
+    for odd in odd_ones:
         with pytest.raises(schema.Invalid, match=r"^request\.v1: "):
             schema.check(odd, "request.v1")
 

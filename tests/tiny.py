@@ -65,6 +65,14 @@ def run(goal: Path, runs: Path, config: Path, *more: str, seconds: float = 300) 
     return subprocess.run(command(goal, runs, config, *more), capture_output=True, text=True, timeout=seconds)
 
 
+def command_of(name: str, *arguments: object) -> str:
+    """Run bin/NAME, which must exit 0; returns what it printed."""
+    argv = [str(ROOT / "bin" / name), *map(str, arguments)]
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
 def start(goal: Path, runs: Path, config: Path, *more: str) -> subprocess.Popen[str]:
     """bin/pipeline in a session of its own, as a terminal would start it."""
     return subprocess.Popen(
