@@ -203,9 +203,9 @@ def test_commands_come_from_this_machines_config_alone(shop: Shop) -> None:
 SLOW = """
 echo $$ > "$2/../pid"
 echo '{"say": "begun"}'
-sleep 600
+exec sleep 600
 """
-SLOW_ONCE = '[ "${2#*try-2}" != "$2" ] || sleep 600; echo yes > "$2/answer.txt"'
+SLOW_ONCE = '[ "${2#*try-2}" != "$2" ] || exec sleep 600; echo yes > "$2/answer.txt"'
 
 
 def until_begun(opened: Run) -> int:
@@ -244,7 +244,7 @@ def test_stopped_by_hand(shop: Shop) -> None:
 
 
 def test_a_killed_agent_is_followed_by_another_that_finishes(shop: Shop) -> None:
-    opened = one_step(shop, SLOW.replace("sleep 600", SLOW_ONCE))
+    opened = one_step(shop, SLOW.replace("exec sleep 600", SLOW_ONCE))
     serving = shop.watch(opened, "10-only")
     opened.advance()
     child = until_begun(opened)

@@ -69,9 +69,9 @@ def test_row_of_a_help_text() -> None:
 
 
 def test_writing_the_table_keeps_the_rest() -> None:
-    before = f"# x\n{readme_commands.BEGIN}old\n{readme_commands.END}## y\n"
+    before = f"# x\n{readme_commands.BEGIN}a stale row\n{readme_commands.END}## y\n"
     after = readme_commands.written(before)
     assert after.startswith(f"# x\n{readme_commands.BEGIN}") and after.endswith(f"{readme_commands.END}## y\n")
-    assert "| `bin/skills [NAME]` |" in after and "old" not in after
+    assert "| `bin/skills [NAME]` |" in after and "a stale row" not in after
     with pytest.raises(ValueError, match="no table of commands"):
         readme_commands.written("# x\n")

@@ -122,8 +122,9 @@ if os.fork() == 0:
     time.sleep(600)
     os._exit(0)
 claim.release()
-while box.state("q") == "running":  # until the child has run its first instructions
-    time.sleep(0.01)
+for _ in range(1000):  # until the child has run its first instructions
+    if box.state("q") == "running":
+        time.sleep(0.01)
 print(box.state("q"), flush=True)
 time.sleep(600)
 """

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -224,3 +225,14 @@ def test_sweep_removes_drafts_alone(a_run: Run) -> None:
 
 def test_round_of() -> None:
     assert [round_of(id) for id in ("r1", "r12", "r0", "r01", "x1", "r", "r1a", "1")] == [1, 12] + [None] * 6
+
+
+def test_a_reply_is_read_again_when_its_folder_is_another_with_the_same_inode(a_run: Run) -> None:
+    work_on(a_run)
+    before = a_run.reply("10-make", 1)
+    assert before is not None and a_run.reply("10-make", 1) is before
+    time.sleep(0.05)  # file systems stamp their folders every few milliseconds
+    path = a_run.folder / "10-make/outbox/r1/reply.json"
+    files.replace(path, files.pretty({**before, "seconds": 5.0}))
+    after = a_run.reply("10-make", 1)
+    assert after is not None and after["seconds"] == 5.0
