@@ -26,10 +26,11 @@ from agents._job import GiveUp, Job
 from bus import files
 from bus.beat import Beat
 from bus.claim import Claim
-from bus.run import Run, RunError
+from bus.run import Run, RunError, free_bytes
 from bus.wake import Bell
 
 DONE, FAILED, USAGE, BUSY, WAITING, GAVE_UP = 0, 1, 2, 75, 76, 100  # exit codes, everywhere (DESIGN 9)
+FULL_BYTES = 1024 * 1024  # a child that fails with less than this free failed for want of room
 IDLE_BYTES = 40 * 1024 * 1024  # a waiting agent holds about 32 MB; one that holds more after a job starts itself anew
 Work = Callable[[Job], Any]
 
@@ -167,7 +168,9 @@ class Agent:
                 claim.give_up("refused", str(error))
                 return self._tell(GAVE_UP, f"{claim.id}: given up: {error}")
             facts = {"exit": error.exit, "signal": error.signal, "last_lines": error.last_lines}
-            claim.fail(self._error("death" if error.signal else "child", str(error), **facts))
+            full = free_bytes(self.run.folder) < FULL_BYTES
+            kind = "disk" if full else "death" if error.signal else "child"
+            claim.fail(self._error(kind, str(error), **facts))
             return self._tell(FAILED, f"{claim.id}: {error}")
         except Exception as error:  # the one place: a job may fail in any way, and every way is recorded
             kind = "disk" if files.is_full(error) else "error"

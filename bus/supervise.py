@@ -20,7 +20,8 @@ from typing import Any
 BEAT_FD = "MAILROOM_BEAT_FD"  # names the pipe's descriptor in a program's environment
 SILENT_S = 60.0  # a program that has not beaten for this long is hung; programs beat every second
 HEALTHY_S = 60.0  # a program that lived this long starts with a clean slate
-BACK_OFF_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # waits before restarts in a row; then the program is given up
+# Seconds before restarts in a row; after them the program is given up. More than two poison requests need to die.
+BACK_OFF_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, *(30.0,) * 6)
 GRACE_S = 15.0  # from SIGTERM to SIGKILL: a trainer writes its checkpoint in that time
 KILL_S = 5.0  # what was killed may need a moment to end, on a busy machine or in a slow system call
 TICK_S = 0.5
