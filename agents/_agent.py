@@ -23,7 +23,7 @@ import click
 from agents import _config
 from agents._child import ChildFailed
 from agents._job import GiveUp, Job
-from bus import files
+from bus import files, schema
 from bus.beat import Beat
 from bus.claim import Claim
 from bus.run import Run, RunError, free_bytes
@@ -81,12 +81,14 @@ class Agent:
         self.mailbox.serve()
         with self.bell:
             while not self.stopping.is_set():
+                worked = False
                 for claim in self.mailbox.claims():
                     if self.stopping.is_set():
                         claim.release()
                         break
                     self._attempt(claim)
-                if resident() > IDLE_BYTES and not self.stopping.is_set():
+                    worked = True
+                if worked and resident() > IDLE_BYTES and not self.stopping.is_set():
                     self._start_anew()
                 self.bell.wait()
         return DONE
@@ -153,9 +155,13 @@ class Agent:
     def _work(self, claim: Claim) -> int:
         try:
             self.job = job = Job(self.run, claim, self.config, self.stopping, self._heard)
-            self._in_job = True
-            answer = self.work(job)
-            self._in_job = False
+            try:
+                self._in_job = True
+                if self.stopping.is_set():  # before the line above, when nothing was raised
+                    raise Stopped
+                answer = self.work(job)
+            finally:
+                self._in_job = False  # nothing interrupts what records how it ended
             self._commit(job, claim, answer)
         except Stopped:
             claim.fail(self._error("stopped", "asked to stop"))
@@ -177,12 +183,11 @@ class Agent:
             text = f"{type(error).__name__}: {error}"
             claim.fail(self._error(kind, text, traceback=traceback.format_exc()))
             return self._tell(FAILED, f"{claim.id}: {text}")
-        finally:
-            self._in_job = False
         return DONE
 
     def _commit(self, job: Job, claim: Claim, answer: Any) -> None:
         if claim.mailbox.folders:
+            job.prove()
             new = claim.commit_folder(job.facts())
             self.run.advance()
         else:
@@ -238,3 +243,6 @@ def main(work: Work, agent: str | None = None) -> int:
     except (RunError, _config.ConfigError) as error:
         click.echo(f"{name}: {error}", err=True)
         return USAGE
+    except (files.BadFile, schema.Invalid) as error:  # a damaged reply, or a link: nothing may be built on it
+        click.echo(f"{name}: {error}; see bin/check", err=True)
+        return FAILED

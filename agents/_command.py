@@ -4,7 +4,8 @@
 
 The command runs in the run's folder. Its last two arguments are the paths of its request and of its out/ folder. The
 request names, under `reads`, where each input lies, relative to the run. Exit 0: what is in out/ becomes the reply;
-1: failed, tried again; 100: given up. The command itself comes from this machine's config, never from a run.
+1: failed, tried again; 100: given up. The command itself comes from this machine's config, never from a run: a program
+with a slash in its name, and every word that begins with ./ or ../, is looked for from the checkout.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ from __future__ import annotations
 import sys
 
 from agents._agent import main
-from agents._job import GiveUp, Job, artifact_schema
+from agents._job import ROOT, GiveUp, Job
 from bus import files, flow
-from bus.claim import artifacts
 
 
 def command(job: Job) -> None:
@@ -25,9 +25,15 @@ def command(job: Job) -> None:
     request = {**job.request, "reads": inputs(job)}
     path = job.out.parent / "request.json"
     path.write_bytes(files.pretty(request))
-    job.spawn([*argv, str(path), str(job.out)], cwd=job.run.folder)
-    for name in artifacts(job.out):
-        artifact_schema(job.flow, name)  # refuses what the step does not say that it writes
+    job.spawn([*located(argv), str(path), str(job.out)], cwd=job.run.folder)
+
+
+def located(argv: list[str]) -> list[str]:
+    """The command with its relative paths made absolute: in a run's folder they would name files of that run."""
+    return [
+        str(ROOT / word) if word.startswith(("./", "../")) or ("/" in word and at == 0) else word
+        for at, word in enumerate(argv)
+    ]
 
 
 def inputs(job: Job) -> dict[str, str]:

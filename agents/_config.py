@@ -18,6 +18,7 @@ from bus import flow
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "config"
 BUDGETS = ("wall_hours", "gpu_hours", "usd")
+GPUS = ("auto", "none")
 INFRA: dict[str, Any] = {  # key -> default; config/infra.yaml explains each
     "gpus": "auto",
     "usd_per_gpu_hour": 0.0,
@@ -66,10 +67,12 @@ def load(folder: Path = FOLDER) -> Config:
     swarm = read_yaml(swarm_file)
     known_keys(swarm, ("flow", "services"), str(swarm_file))
     steps, services = swarm.get("flow") or {}, swarm.get("services") or {}
+    if not isinstance(steps, Mapping) or not isinstance(services, Mapping):
+        raise ConfigError(f"{swarm_file}: flow and services must be mappings, with one entry for each mailbox")
     for name, entry in steps.items():
         _check_step(name, entry, f"{swarm_file}: flow: {name}")
     for name, entry in services.items():
-        known_keys(entry, SERVICE_KEYS, f"{swarm_file}: services: {name}")
+        _check_service(entry, f"{swarm_file}: services: {name}")
     try:
         flow.steps(steps)
     except (flow.BadFlow, TypeError, ValueError, AttributeError) as error:
@@ -84,6 +87,8 @@ def _check_infra(given: Mapping[str, Any], where: str) -> None:
     for key, value in [*budget.items(), ("usd_per_gpu_hour", given.get("usd_per_gpu_hour", 0.0))]:
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
             raise ConfigError(f"{where}: {key}: {value!r} is not a number of 0 or more")
+    if (gpus := given.get("gpus", "auto")) not in GPUS:
+        raise ConfigError(f"{where}: gpus: {gpus!r} is not known; write one of {', '.join(GPUS)}")
     paths = given.get("allowed_paths", [])
     if not isinstance(paths, list) or not all(isinstance(one, str) for one in paths):
         raise ConfigError(f"{where}: allowed_paths: must be a list of folders")
@@ -95,11 +100,33 @@ def _check_step(name: str, entry: Any, where: str) -> None:
     known_keys(entry, STEP_KEYS, where)
     if ("agent" in entry) == ("command" in entry):
         raise ConfigError(f"{where}: needs either `agent` or `command`")
+    for key in ("command", "reads"):
+        words = entry.get(key, [])
+        if not isinstance(words, list) or not all(isinstance(one, str) for one in words):
+            raise ConfigError(f"{where}: {key}: must be a list of words, like [a, b]")
     if not isinstance(entry.get("writes", {}), Mapping):
         raise ConfigError(f"{where}: writes: must map each artifact to its schema, or to `text` or `files`")
-    agent = entry.get("agent")
-    if agent is not None and not (isinstance(agent, str) and re.fullmatch(r"[a-z][a-z0-9_]*", agent)):
+    if "agent" in entry:
+        _check_agent(entry["agent"], where)
+    _check_numbers(entry, where)
+
+
+def _check_service(entry: Any, where: str) -> None:
+    known_keys(entry, SERVICE_KEYS, where)
+    _check_agent(entry.get("agent"), where)
+    _check_numbers(entry, where)
+
+
+def _check_agent(agent: Any, where: str) -> None:
+    if not (isinstance(agent, str) and re.fullmatch(r"[a-z][a-z0-9_]*", agent)):
         raise ConfigError(f"{where}: agent: {agent!r} is not the name of a file in agents/")
+
+
+def _check_numbers(entry: Mapping[str, Any], where: str) -> None:
+    for key, kind in (("tries", int), ("minutes", int | float)):
+        value = entry.get(key, 1)
+        if isinstance(value, bool) or not isinstance(value, kind) or not value > 0:
+            raise ConfigError(f"{where}: {key}: {value!r} is not a {'whole ' * (key == 'tries')}number above 0")
 
 
 def known_keys(given: Any, known: tuple[str, ...], where: str) -> None:

@@ -1,7 +1,8 @@
 """A job: what an agent's one function is given. It deals in names, never in paths that it made itself.
 
 `read`, `path` and `glob` resolve names through the step's `reads`, check each file's sha256 against the reply that
-holds it, and note it; `write` takes only what the step `writes`. A name that leaves its folder is refused.
+holds it, and note it; `write` takes only what the step `writes`, and so does the commit of what a child wrote. A name
+that leaves its folder is refused.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Job:
         self.usd = self.gpu_s = 0.0
         self._gpu_since = 0.0
         self._children = 0
+        self._proved: set[str] = set()  # artifacts that `write` has checked
         self._started = _child.clock()
         self.folder = claim.begin() if claim.mailbox.folders else None
 
@@ -179,6 +181,16 @@ class Job:
         path = self.out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(_bytes(value, kind))
+        self._proved.add(name)
+
+    def prove(self) -> None:
+        """Check what a child wrote as `write` checks: names against `writes`, documents against their schemas."""
+        for parent, _, names in os.walk(self.out):
+            for name in (os.path.relpath(os.path.join(parent, one), self.out) for one in names):
+                if name not in self._proved and (kind := artifact_schema(self.flow, files.inside(name))):
+                    data = files.read_bytes(self.out / name, limit=sys.maxsize)
+                    for text in data.splitlines() if name.endswith(".jsonl") else [data]:
+                        schema.check(files.parse(text, name), kind)
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
         """`make()`'s value (dict, list or text by the name's suffix), kept: the next try reads it instead."""
@@ -227,7 +239,7 @@ class Job:
                 self._try / f"child-{self._children}.log",
                 name=next((Path(one).name for one in argv[1:] if not one.startswith("-")), argv[0]),
                 cwd=cwd or self._try,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "0"},
+                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
                 pass_fds=fds,
                 heard=lambda line: self.say(line.pop("say"), **_numbers(line)),
             )

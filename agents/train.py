@@ -108,19 +108,25 @@ def built(job: Job) -> Path:
 def copy_whole(source: Path, target: Path) -> None:
     """Copy a folder so that it appears whole, by one rename; one that is there already stays."""
     draft = target.parent / f"{files.DRAFT}{target.name}-{os.getpid()}"
-    files.remove_tree(draft)
-    shutil.copytree(source, draft)
-    files.sync_tree(draft)
     try:
+        shutil.copytree(source, draft)
+        files.sync_tree(draft)
         os.rename(draft, target)
     except OSError:
-        files.remove_tree(draft)
         if not target.is_dir():
             raise
+    finally:
+        files.remove_tree(draft)
 
 
 def flags(settings: dict[str, Any]) -> list[str]:
-    """Settings as command line flags: {"max_steps": 20} becomes --max-steps 20."""
+    """Settings as command line flags: {"max_steps": 20} becomes --max-steps 20.
+
+    Numbers alone: a run that was unpacked brings its own settings, and must not name a path of this machine.
+    """
+    for key, value in settings.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise GiveUp(f"50-train: settings: {key}: {value!r} is no number; correct it in swarm.yaml, for a new run")
     return [word for key, value in settings.items() for word in (f"--{key.replace('_', '-')}", str(value))]
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from agents import _config
+from agents._command import located
 from bus import files, schema
 from bus.run import Run
 from tests.processes import ROOT, eventually, is_alive, run, start
@@ -198,6 +199,37 @@ def test_commands_come_from_this_machines_config_alone(shop: Shop) -> None:
     (shop.config / "swarm.yaml").write_text("flow: {}\n")
     ended = shop.agent(opened, "10-only")
     assert ended.returncode == GAVE_UP and "its command is not in" in ended.stderr
+
+
+def test_a_relative_command_is_the_checkouts_never_the_runs(shop: Shop) -> None:
+    assert located(["./a.sh", "../b", "sh", "c/d"]) == [f"{ROOT}/a.sh", f"{ROOT}/../b", "sh", "c/d"]
+    assert located(["tools/a.sh"]) == [f"{ROOT}/tools/a.sh"]
+    opened = one_step(shop, "")
+    (opened.folder / "answer.sh").write_text('#!/bin/sh\ntouch "$2/answer.txt"\n')
+    (opened.folder / "answer.sh").chmod(0o755)
+    shop.flow["10-only"]["command"] = ["./answer.sh"]
+    (shop.config / "swarm.yaml").write_text(yaml.safe_dump({"flow": shop.flow}))
+    ended = shop.agent(opened, "10-only")
+    assert ended.returncode == FAILED and "answer.sh" in ended.stderr
+    assert not opened.mailbox("10-only").answered("r1")
+
+
+def test_what_a_child_writes_is_checked_against_its_schema(shop: Shop) -> None:
+    shop.step("10-only", 'echo \'{"schema": "metric.v1"}\' > "$2/rows.jsonl"', ["goal.md"], [])
+    shop.flow["10-only"]["writes"] = {"rows.jsonl": "metric.v1"}
+    opened = shop.open()
+    ended = shop.agent(opened, "10-only")
+    assert ended.returncode == FAILED and "metric.v1: the document" in ended.stderr, ended.stderr
+
+
+def test_a_damaged_reply_is_told_in_one_line(shop: Shop) -> None:
+    shop.line_of_three()
+    opened = shop.open()
+    assert shop.agent(opened, "40-make").returncode == DONE
+    (opened.folder / "40-make/outbox/r1/reply.json").write_text("{")
+    ended = shop.agent(opened, "50-count")
+    assert ended.returncode == FAILED and "40-make/outbox/r1: not JSON" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 SLOW = """

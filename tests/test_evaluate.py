@@ -248,6 +248,8 @@ def test_an_exam_that_is_not_the_sealed_one_is_refused_for_good(tmp_path, touche
     sealed[f"{touched}_sha256"] = "0" * 64
     artifacts = {f"{name}.jsonl": own for name, own in rows.items()}
     commit(run, "40-filter", {**artifacts, "dataset.json": golden("dataset.v1", **sealed)})
+    for step, name in (("00-orient", "hardware"), ("50-train", "training")):
+        commit(run, step, {f"{name}.json": golden(f"{name}.v1")})
     asked = {"schema": "request.v1", "id": "r1", "step": "60-evaluate", "round": 1}
     run.mailbox("60-evaluate").put("r1", asked)
     assert Agent(evaluate.evaluate, run, "60-evaluate", config, loud=False).once() == GAVE_UP
