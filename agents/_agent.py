@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from agents import _config
+from agents import _child, _config
 from agents._child import ChildFailed
 from agents._job import GiveUp, Job
 from bus import files, schema
@@ -232,6 +232,7 @@ def main(work: Work, agent: str | None = None) -> int:
     @click.option("--config", type=click.Path(path_type=Path), default=_config.FOLDER, help="The config folder.")
     def command(run: Path, once: bool, step: str | None, config: Path) -> int:
         opened = Run(run)
+        _child.adopt()
         served = Agent(work, opened, find_mailbox(opened, name, step), _config.load(config), loud=once)
         return served.once() if once else served.watch()
 

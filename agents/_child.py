@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import select
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 TAIL_LINES = 40  # of a child's output that an error carries: a traceback and what led to it
+PR_SET_CHILD_SUBREAPER = 36  # <sys/prctl.h>
 LOOK_S = 0.1  # how often a child's output is looked at for progress
 STOP_GRACE_S = 12.0  # from SIGTERM to SIGKILL; a trainer's checkpoint takes up to 10 s
 MAX_TAIL = 65536  # bytes of output that are read for the tail
@@ -61,6 +63,7 @@ def run(
     A line of output that is a JSON object with a "say" goes to `heard`. Whatever ends the wait (a stop, an
     error) first ends the child: SIGTERM, then SIGKILL after the grace.
     """
+    others = _children()
     with open(output, "ab") as sink:
         sink.write(f"$ {shlex.join(argv)}\n".encode())
         sink.flush()
@@ -74,7 +77,7 @@ def run(
             _pass_on(lines, heard)
         _pass_on(lines, heard)
     finally:
-        _end(child)
+        _end(child, others)
         os.close(ended)
         lines.close()
     if child.returncode:
@@ -91,7 +94,17 @@ def _pass_on(lines: Lines, heard: Callable[[dict[str, Any]], None]) -> None:
                     heard(document)
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def adopt() -> None:
+    """Make this process the parent of what its children leave behind, so that `_end` can find and end it."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _children() -> set[int]:
+    return {int(one) for one in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+
+
+def _end(child: subprocess.Popen[bytes], others: set[int]) -> None:
+    """End a child and, where `adopt` was called, all that it left running; `others` are none of its own."""
     if child.poll() is None:
         child.terminate()
         try:
@@ -99,6 +112,10 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             child.kill()
     child.wait()
+    while strays := _children() - others:  # a commit waits until every child of the try has ended
+        for pid in strays:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def tail(path: Path) -> list[str]:

@@ -147,7 +147,7 @@ class Job:
         reply = self.run.reply(step, round) if round >= 1 else None
         prefix = pattern[: pattern.index(step)] + step + "/"
         names = [prefix + one for one in (reply or {"artifacts": {}})["artifacts"]]
-        return sorted(one for one in names if fnmatch.fnmatchcase(one, pattern))
+        return sorted(one for one in names if (fnmatch.fnmatchcase(one, pattern) or one.startswith(pattern + "/")))
 
     def replies(self) -> list[dict[str, Any]]:
         """Every step's reply document so far, in order of round and step."""

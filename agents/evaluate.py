@@ -24,9 +24,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from agents import _base
 from agents import _statistics as statistics
 from agents._agent import GiveUp, main
-from agents._job import ROOT
 from bus import files
 
 MODELS = ("base", "specialist")
@@ -100,10 +100,10 @@ def answer_command(job: Any, model: str, listed: Path, out: Path) -> list[str]:
 
 def base_of(job: Any) -> str:
     """The base that was trained on: the run's own copy, else the folder or the hub's name that the goal gives."""
-    if job.read("50-train/training.json")["base"]["kind"] == "embedded":
+    about = job.read("50-train/training.json")
+    if about["base"]["kind"] == "embedded":
         return str(job.path("50-train/base"))
-    local = ROOT / Path(job.goal.base).expanduser()
-    return str(local) if local.is_dir() else job.goal.base
+    return _base.named(job.goal.base, about)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

@@ -114,7 +114,7 @@ class Run:
             text = files.read_bytes(self.folder / "ROUNDS", 64).decode("ascii", "replace").strip()
         except (FileNotFoundError, files.BadFile):
             return 1
-        return FOREVER if text == "forever" else int(text) if text.isdecimal() and text != "0" else 1
+        return FOREVER if text == "forever" else max(1, int(text)) if text.isdecimal() else 1
 
     def want_rounds(self, rounds: int | str) -> None:
         files.replace(self.folder / "ROUNDS", f"{rounds}\n".encode(), durable=True)

@@ -86,10 +86,11 @@ def _before(folder: Path) -> frozenset[str]:
 def kept(work: Path) -> frozenset[str]:
     """The names of what was kept, folders included; drafts are not kept yet."""
     root = work / "kept"
-    paths = (
-        os.path.join(parent, one) for parent, dirs, names in os.walk(root) for one in dirs + names if one[0] != "."
-    )
-    return frozenset(os.path.relpath(path, root) for path in paths)
+    found = set()
+    for parent, dirs, names in os.walk(root):
+        dirs[:] = [one for one in dirs if one[0] != "."]
+        found |= {os.path.relpath(os.path.join(parent, one), root) for one in dirs + names if one[0] != "."}
+    return frozenset(found)
 
 
 def begin(work: Path) -> Path:
