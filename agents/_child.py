@@ -55,7 +55,7 @@ def run(
     name: str,
     cwd: Path,
     env: dict[str, str],
-    pass_fds: Sequence[int],
+    pass_fds: tuple[int, ...],
     heard: Callable[[dict[str, Any]], None],
 ) -> None:
     """Run `argv` to its end, its stdout and stderr appended to `output`; raises ChildFailed.
@@ -63,26 +63,30 @@ def run(
     A line of output that is a JSON object with a "say" goes to `heard`. Whatever ends the wait (a stop, an
     error) first ends the child: SIGTERM, then SIGKILL after the grace.
     """
-    others = _children()
-    with open(output, "ab") as sink:
+    others, child = _children(), None
+    with open(output, "ab") as sink, contextlib.closing(Lines(output)) as lines:
         sink.write(f"$ {shlex.join(argv)}\n".encode())
         sink.flush()
-        child = subprocess.Popen(
-            list(argv), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, cwd=cwd, env=env, pass_fds=tuple(pass_fds)
-        )
-    lines = Lines(output)
+        try:  # a stop may arrive at any of these lines
+            child = subprocess.Popen(
+                list(argv), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, cwd=cwd, env=env, pass_fds=pass_fds
+            )
+            _wait(child, lines, heard)
+        finally:
+            _end(child, others)
+    if child.returncode:
+        by = signal.Signals(-child.returncode).name if child.returncode < 0 else None
+        raise ChildFailed(name, None if by else child.returncode, by, tail(output))
+
+
+def _wait(child: subprocess.Popen[bytes], lines: Lines, heard: Callable[[dict[str, Any]], None]) -> None:
     ended = os.pidfd_open(child.pid)
     try:
         while not select.select([ended], [], [], LOOK_S)[0]:
             _pass_on(lines, heard)
         _pass_on(lines, heard)
     finally:
-        _end(child, others)
         os.close(ended)
-        lines.close()
-    if child.returncode:
-        by = signal.Signals(-child.returncode).name if child.returncode < 0 else None
-        raise ChildFailed(name, None if by else child.returncode, by, tail(output))
 
 
 def _pass_on(lines: Lines, heard: Callable[[dict[str, Any]], None]) -> None:
@@ -103,15 +107,15 @@ def _children() -> set[int]:
     return {int(one) for one in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
 
 
-def _end(child: subprocess.Popen[bytes], others: set[int]) -> None:
+def _end(child: subprocess.Popen[bytes] | None, others: set[int]) -> None:
     """End a child and, where `adopt` was called, all that it left running; `others` are none of its own."""
-    if child.poll() is None:
+    if child is not None and child.poll() is None:
         child.terminate()
         try:
             child.wait(STOP_GRACE_S)
         except subprocess.TimeoutExpired:
             child.kill()
-    child.wait()
+            child.wait()
     while strays := _children() - others:  # a commit waits until every child of the try has ended
         for pid in strays:
             os.kill(pid, signal.SIGKILL)
