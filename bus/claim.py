@@ -165,7 +165,7 @@ class Claim:
         """After a reply: the request goes, then the work folder, then the lock. Returns False, for the late."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self.id}.json", dir_fd=self.mailbox.inbox_fd)
-        if os.path.lexists(self.work):
+        if files.exists(self.id, self.mailbox.work_fd):
             files.remove_tree(self.work)
         self.close()
         return False

@@ -118,6 +118,15 @@ def _finite(text: str) -> float:
     return number
 
 
+def exists(name: str, folder_fd: int) -> bool:
+    """True if an open folder has this name, be it a link that leads nowhere."""
+    try:
+        os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 @contextlib.contextmanager
 def open_folder(path: str | os.PathLike[str]) -> Iterator[int]:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

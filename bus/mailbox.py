@@ -164,7 +164,7 @@ class Mailbox:
             return "done"
         if self.is_dead(id):
             return "dead"
-        if not _exists(f"{id}.json", self.inbox_fd):
+        if not files.exists(f"{id}.json", self.inbox_fd):
             return "done" if self.answered(id) else None
         if files.is_locked(f"{id}.json", self.inbox_fd):
             return "running"
@@ -177,11 +177,11 @@ class Mailbox:
 
     def answered(self, id: str) -> bool:
         if not self.folders:
-            return _exists(f"{id}.json", self.outbox_fd)
-        return _exists(f"{id}/reply.json", self.outbox_fd) and not _is_link(id, self.outbox_fd)
+            return files.exists(f"{id}.json", self.outbox_fd)
+        return files.exists(f"{id}/reply.json", self.outbox_fd) and not _is_link(id, self.outbox_fd)
 
     def is_dead(self, id: str) -> bool:
-        return _exists(f"{id}.json", self.dead_fd)
+        return files.exists(f"{id}.json", self.dead_fd)
 
     def reply(self, id: str) -> dict[str, Any] | None:
         """The reply's document, checked against its schema, or None; raises BadFile or Invalid if it is damaged."""
@@ -216,7 +216,7 @@ class Mailbox:
     def serve(self) -> None:
         """Call once before claiming: remove what agents that were killed right after a reply left in work/."""
         for id in filter(ID.fullmatch, os.listdir(self.work_fd)):
-            if self.answered(id) and not _exists(f"{id}.json", self.inbox_fd):
+            if self.answered(id) and not files.exists(f"{id}.json", self.inbox_fd):
                 files.remove_tree(self.work(id))
 
     def claims(self, listing: Listing | None = None) -> Iterator[Claim]:
@@ -272,6 +272,8 @@ class Mailbox:
         if not self._read(claim):
             return False
         claim.note_begun()
+        if not files.exists(id, self.work_fd):  # nothing was tried yet: the common case costs one call
+            return True
         if why := tries.exhausted(self.history(id), tries.kept(claim.work), self.tries):
             claim.give_up("tries", why)
             return False
@@ -360,14 +362,6 @@ class Mailbox:
         except FileNotFoundError:
             raise BadFile(f"{self.name}: {id}: there is no dead letter of this ID") from None
         self._not_before.pop(id, None)
-
-
-def _exists(name: str, folder_fd: int) -> bool:
-    try:
-        os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
-        return True
-    except (FileNotFoundError, NotADirectoryError):
-        return False
 
 
 def _is_link(name: str, folder_fd: int) -> bool:
