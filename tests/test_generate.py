@@ -7,7 +7,7 @@ import pytest
 
 from agents import _config
 from agents._agent import DONE, GAVE_UP, Agent
-from agents.exam.near import grams, words
+from agents.exam.near import grams, similar, words
 from agents.exam.quality import screen
 from agents.generate import extended, facts_of, first, generate, lacking
 from agents.sources.reader import Reader, identify, source_row
@@ -108,6 +108,14 @@ def test_each_family_has_one_exam_wording_whose_answer_is_taught(examples):
     for own in families.values():
         (exam,) = [example for example in own if example["use"] == "exam"]
         assert exam["answer"] in {example["answer"] for example in own if example["use"] == "teach"}
+
+
+def test_no_exam_question_is_nearly_a_teach_question(examples):
+    asked = {use: defaultdict(list) for use in ("teach", "exam")}
+    for example in examples:
+        asked[example["use"]][example["family"]].append(words(example["question"]))
+    for family, exams in asked["exam"].items():
+        assert not any(similar(exam, teach) for exam in exams for teach in asked["teach"][family]), exams
 
 
 def test_the_filter_keeps_nearly_all_of_them(examples, collected):
