@@ -135,13 +135,23 @@ def answer_row(item: dict[str, Any], base: dict[str, Any], specialist: dict[str,
 
 def score_all(items: list[dict[str, Any]], said: dict[str, dict[str, Any]], seed: int) -> list[dict[str, Any]]:
     """Correctness and loss of every item, loss alone for general text, as score.v1 rows in the items' order."""
-    pool = sorted({item["answer"] for item in items if item["slice"] != "general" and not item["short"]})
+    long = [item for item in items if item["slice"] != "general" and not item["short"]]
     scored = []
     for item in items:
         if item["slice"] != "general":
-            scored.append(correctness(item, [said[model][item["id"]]["text"] for model in MODELS], pool, seed))
+            texts = [said[model][item["id"]]["text"] for model in MODELS]
+            scored.append(correctness(item, texts, pool_of(item, long), seed))
         scored.append(score_row(item, "loss", [said[model][item["id"]]["loss"] for model in MODELS]))
     return scored
+
+
+def pool_of(item: dict[str, Any], long: list[dict[str, Any]]) -> list[str]:
+    """The references to shuffle with: those of the same kind, so that knowing a kind's phrases earns nothing.
+
+    All long ones where its kind has no other.
+    """
+    same = {other["answer"] for other in long if other["kind"] == item["kind"]}
+    return sorted(same if len(same) > 1 else {other["answer"] for other in long})
 
 
 def correctness(item: dict[str, Any], texts: list[str], pool: list[str], seed: int) -> dict[str, Any]:
