@@ -79,6 +79,7 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         self.mailbox.serve()
+        grown = False
         with self.bell:
             while not self.stopping.is_set():
                 worked = False
@@ -88,7 +89,8 @@ class Agent:
                         break
                     self._attempt(claim)
                     worked = True
-                if worked and resident() > IDLE_BYTES and not self.stopping.is_set():
+                grown = grown or worked
+                if grown and resident() > IDLE_BYTES and not (self.mailbox.postponed() or self.stopping.is_set()):
                     self._start_anew()
                 self.bell.wait()
         return DONE
@@ -128,6 +130,8 @@ class Agent:
             return self._tell(GAVE_UP, f"{stuck[0]}: given up; see {self.mailbox.folder / 'dead' / stuck[0]}.json")
         if self.name in self.run.services:
             return self._tell(DONE, "nothing is asked")
+        if self.run.hold.exists():
+            return self._tell(BUSY, f"the run is held; remove {self.run.hold}")
         replied, _ = self.run.listings()
         rounds = range(1, min(self.run.rounds, 1 + len(replied)) + 1)
         open_rounds = [n for n in rounds if (self.name, n) not in replied]

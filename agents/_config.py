@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,8 @@ def load(folder: Path = FOLDER) -> Config:
         raise ConfigError(f"{swarm_file}: flow and services must be mappings, with one entry for each mailbox")
     for name, entry in steps.items():
         _check_step(name, entry, f"{swarm_file}: flow: {name}")
+    for name, entry in [*steps.items(), *services.items()]:
+        _check_names(entry, f"{swarm_file}: {name}")
     for name, entry in services.items():
         _check_service(entry, f"{swarm_file}: services: {name}")
     try:
@@ -129,15 +131,34 @@ def _check_numbers(entry: Mapping[str, Any], where: str) -> None:
             raise ConfigError(f"{where}: {key}: {value!r} is not a {'whole ' * (key == 'tries')}number above 0")
 
 
+def _check_names(entry: Any, where: str) -> None:
+    """Refuse an agent that has no file in agents/, and a schema that has none in schemas/."""
+    if not isinstance(entry, Mapping):
+        return  # told by the other checks
+    agent = entry.get("agent")
+    agents = [path.stem for path in (ROOT / "agents").glob("[!_]*.py")]
+    if isinstance(agent, str) and agent not in agents:
+        raise ConfigError(f"{where}: agent: there is no agents/{agent}.py; {_near(agent, agents)}")
+    writes = entry.get("writes")
+    named = [*(writes.values() if isinstance(writes, Mapping) else ()), entry.get("request"), entry.get("reply")]
+    schemas = [path.stem for path in (ROOT / "schemas").glob("*.json")]
+    for kind in named:
+        if isinstance(kind, str) and kind not in (*schemas, "text", "files"):
+            raise ConfigError(f"{where}: there is no schemas/{kind}.json; {_near(kind, [*schemas, 'text', 'files'])}")
+
+
+def _near(given: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(given, known, 1)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+
+
 def known_keys(given: Any, known: tuple[str, ...], where: str) -> None:
     """Raise ConfigError, with a did-you-mean, if a mapping has a key that is not known."""
     if not isinstance(given, Mapping):
         raise ConfigError(f"{where}: must be a mapping of {', '.join(known)}")
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-            raise ConfigError(f"{where}: unknown key {key!r}; {hint}")
+            raise ConfigError(f"{where}: unknown key {key!r}; {_near(str(key), known)}")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -149,6 +149,14 @@ class Job:
         names = [prefix + one for one in (reply or {"artifacts": {}})["artifacts"]]
         return sorted(one for one in names if (fnmatch.fnmatchcase(one, pattern) or one.startswith(pattern + "/")))
 
+    def named(self, file: str) -> str:
+        """The one name among this round's `reads` that ends with `/file`, whichever step writes it; raises BadFile."""
+        found = [one for one in self.flow.reads if one.endswith(f"/{file}") and not one.startswith(flow.BEFORE)]
+        if len(found) != 1:
+            what = "is among no reads" if not found else f"is read from {' and '.join(found)}; keep one"
+            raise files.BadFile(f"{self.step}: {file}: {what}; the flow of this run is in its run.json")
+        return found[0]
+
     def replies(self) -> list[dict[str, Any]]:
         """Every step's reply document so far, in order of round and step."""
         found, _ = self.run.listings()

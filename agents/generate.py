@@ -47,8 +47,8 @@ def generate(job: Any) -> None:
     else:
         scale = Scale(**job.settings.get("scale", {}))
         examples = first(facts, listed, job.goal.examples, job.seed, scale)
-        if lack := lacking(examples, len(facts), scale):
-            raise GiveUp(f"goals/{job.goal.name}.md: {lack}; add sources with more documented objects", kind="goal")
+        if lack := lacking(examples, scale):
+            raise GiveUp(f"goal {job.goal.name}: {lack}; add sources with more documented objects", kind="goal")
     for kind in KINDS:
         job.write(f"examples/{kind}.jsonl", sorted((e for e in examples if e["kind"] == kind), key=lambda e: e["id"]))
     job.say(statistics(examples, listed), pairs=len(examples), families=len({e["family"] for e in examples}))
@@ -127,11 +127,11 @@ def spans_of(example: Example) -> tuple[tuple[str, int, int], ...]:
     return tuple((span["source"], span["start"], span["end"]) for span in example["spans"])
 
 
-def lacking(examples: Sequence[Example], facts: int, scale: Scale) -> str:
+def lacking(examples: Sequence[Example], scale: Scale) -> str:
     """What is missing for an exam that can tell anything, in a few words; "" if nothing is."""
     families = len({example["family"] for example in examples})
     if families < scale.fewest:
-        return f"its sources give {families} families of facts ({facts} facts), and an exam needs {scale.fewest}"
+        return f"its sources give {families} families of facts, and an exam needs {scale.fewest}"
     kinds = Counter(example["kind"] for example in examples)
     kind = min(KINDS, key=lambda kind: kinds[kind])
     if kinds[kind] < scale.of_a_kind:

@@ -30,7 +30,7 @@ EMBEDDED = "embedded"
 
 
 def train(job: Job) -> None:
-    rows = job.path("40-filter/train.jsonl")
+    rows = job.path(job.named("train.jsonl"))
     gpus = job.read("00-orient/hardware.json")["gpus"]
     base, vocabulary = find_base(job)
     script = job.out.parent / "train.py"

@@ -53,10 +53,12 @@ class Live:
             key = (row.step, row.id)
             before, self._states[key] = self._states.get(key, "waiting"), row.state
             if row.state != before:
-                click.echo(f"{row.id} {row.step}: {row.state}" + (f", {row.seconds:.1f} s" if row.seconds else ""))
+                more = f", {row.seconds:.1f} s" if row.seconds else ""
+                why = f": {plain(row.now)}" if row.state == "failed" else ""
+                click.echo(f"{row.id} {row.step}: {row.state}{more}{why}")
             numbers = agents.get(row.step, {}).get("numbers", {})
             said = f"{plain(row.now)}  {progress(numbers)}".strip() if row.now else ""
-            if said and self._news(row.step, said):
+            if said and row.state == "running" and self._news(row.step, said):
                 click.echo(f"{row.id} {row.step}: {said}")
 
     def _news(self, step: str, said: str) -> bool:

@@ -78,6 +78,8 @@ def _row(run: Run, step: str, id: str, agent: dict[str, Any]) -> Row:
     history = tries.all_tries(mailbox.work(id))
     mine = agent.get("claim") == id
     now = str(agent.get("say", "")) if mine else ""
+    if state == "failed":
+        now = "; ".join(str(one.summary()["message"]) for one in history[-1:])
     return Row(step, id, state, len(history), round(float(agent.get("age_s", 0.0)), 1) if mine else 0.0, 0.0, now)
 
 

@@ -328,6 +328,10 @@ class Mailbox:
         """Do not claim `id` for a while, by this process's monotonic clock."""
         self._not_before[id] = time.monotonic() + seconds
 
+    def postponed(self) -> bool:
+        """True while some request is put off: only this process knows until when."""
+        return any(when > time.monotonic() for when in self._not_before.values())
+
     def _refuse(self, id: str, kind: str, why: str) -> Literal[False]:
         name = f"inbox/{id}.json"
         self.bury(id, kind, why if why.startswith(name) else f"{name}: {why}")

@@ -175,7 +175,7 @@ def test_a_second_round_keeps_the_first_and_adds_to_its_focus(facts, examples):
 
 def test_what_is_lacking_is_said(examples):
     assert lacking(examples, 9, SMALL) == ""
-    assert "families of facts (9 facts), and an exam needs 450" in lacking(examples, 9, Scale())
+    assert "families of facts, and an exam needs 450" in lacking(examples, Scale())
     assert "pairs of the kind comparison" in lacking([e for e in examples if e["kind"] != "comparison"], 9, SMALL)
 
 
@@ -239,7 +239,7 @@ def test_a_goal_with_too_few_facts_is_given_up_in_one_line(tmp_path, collected):
     assert Agent(generate, run, "30-generate", _config.load(), loud=False).once() == GAVE_UP
     said = json.loads((run.folder / "30-generate" / "dead" / "r1.json").read_text())
     line = json.dumps(said)
-    assert "goals/demo.md: its sources give" in line and "add sources" in line
+    assert "goal demo: its sources give" in line and "add sources" in line
 
 
 def test_every_shape_is_worded(facts):
