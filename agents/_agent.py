@@ -26,10 +26,10 @@ from agents._job import GiveUp, Job
 from bus import files, schema
 from bus.beat import Beat
 from bus.claim import Claim
+from bus.codes import BUSY, DONE, FAILED, GAVE_UP, USAGE, WAITING
 from bus.run import Run, RunError, free_bytes
 from bus.wake import Bell
 
-DONE, FAILED, USAGE, BUSY, WAITING, GAVE_UP = 0, 1, 2, 75, 76, 100  # exit codes, everywhere (DESIGN 9)
 FULL_BYTES = 1024 * 1024  # a child that fails with less than this free failed for want of room
 IDLE_BYTES = 40 * 1024 * 1024  # a waiting agent holds about 32 MB; one that holds more after a job starts itself anew
 Work = Callable[[Job], Any]

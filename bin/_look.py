@@ -14,11 +14,11 @@ from typing import Any
 import click
 
 from bus import files, schema, tries
+from bus.codes import USAGE
 from bus.mailbox import order
 from bus.run import FOREVER, Run, round_of
 
 SLICES = ("taught", "unseen", "general")
-USAGE = 2
 
 
 def find_run(command: str, name: str) -> Path:

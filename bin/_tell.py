@@ -11,12 +11,12 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from _look import find_run
+from bus.codes import FAILED, USAGE
 
 if TYPE_CHECKING:
     from bus.mailbox import Mailbox
     from bus.run import Run
 
-FAILED, USAGE, BUSY, WAITING = 1, 2, 75, 76  # exit codes, everywhere (DESIGN 9)
 MAX_LINE = 2000  # characters of one line that are shown: more hides the lines around it
 PATIENCE_S = 2.0  # a command that takes longer says what it is doing, as often
 # Escape sequences: CSI, then strings that BEL or ST ends (OSC, DCS, …), then two-character ones.

@@ -7,8 +7,9 @@ import pytest
 
 from agents import _config, evaluate
 from agents import _statistics as statistics
-from agents._agent import GAVE_UP, Agent
+from agents._agent import Agent
 from bus import files, schema
+from bus.codes import GAVE_UP
 from bus.run import Run
 from golden import GOAL, commit, golden
 

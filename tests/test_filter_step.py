@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from agents import _config
-from agents._agent import DONE, GAVE_UP, Agent
+from agents._agent import Agent
 from agents.filter import filter_examples
 from bus import files
+from bus.codes import DONE, GAVE_UP
 from bus.run import Run
 from tests.planted import changed, world
 

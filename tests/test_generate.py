@@ -174,9 +174,9 @@ def test_a_second_round_keeps_the_first_and_adds_to_its_focus(facts, examples):
 
 
 def test_what_is_lacking_is_said(examples):
-    assert lacking(examples, 9, SMALL) == ""
+    assert lacking(examples, SMALL) == ""
     assert "families of facts, and an exam needs 450" in lacking(examples, Scale())
-    assert "pairs of the kind comparison" in lacking([e for e in examples if e["kind"] != "comparison"], 9, SMALL)
+    assert "pairs of the kind comparison" in lacking([e for e in examples if e["kind"] != "comparison"], SMALL)
 
 
 GOAL = """---
