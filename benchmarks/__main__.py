@@ -132,6 +132,26 @@ def restart(folder: Path) -> float:
         supervisor.wait()
 
 
+def restart_supervisor(folder: Path) -> float:
+    """Seconds from kill -9 of a guarded supervisor to the first beat of the next one."""
+    run, config = make_run(folder)
+    (run.folder / "HOLD").touch()
+    command = [PYTHON, str(ROOT / "bin" / "guard"), str(run.folder), "--config", str(config)]
+    guard = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    heartbeat = run.folder / "supervisor" / "heartbeat.json"
+    try:
+        until(heartbeat)
+        time.sleep(2.0)
+        os.kill(int(children(guard.pid)[0]), signal.SIGKILL)
+        killed, before = time.monotonic(), heartbeat.read_bytes()
+        while heartbeat.read_bytes() == before:
+            time.sleep(0.002)
+        return time.monotonic() - killed
+    finally:
+        guard.terminate()
+        guard.wait()
+
+
 def _links(pid: int) -> list[str]:
     found = []
     for one in Path(f"/proc/{pid}/fd").iterdir():
@@ -208,6 +228,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         field = "s6 0.02 s, circus 0.3-0.9 s, supervisord 1.0 s"
         row("restart of an agent after kill -9", f"{restart(Path(name)):.2f} s", "0.5 s", field)
+    with tempfile.TemporaryDirectory() as name:
+        row(
+            "restart of a supervisor under bin/guard", f"{restart_supervisor(Path(name)):.2f} s", "2 s", "the seed 90 s"
+        )
     slowest, seconds = helps()
     row(f"--help, the slowest (bin/{slowest})", f"{seconds:.2f} s", "0.3 s", "-")
     bench_finished()
