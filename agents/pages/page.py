@@ -105,7 +105,7 @@ def block_markdown(block: Block) -> str:
         case Table():
             return table_markdown(block)
         case Chart(_, says):
-            return line(says)
+            return line(f"(drawn in report.html) {says}")
         case Pair():
             return pair_markdown(block)
 
