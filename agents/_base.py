@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from agents._config import ROOT
 from bus import files
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def named(wanted: str, about: dict[str, Any]) -> str:

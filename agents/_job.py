@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from agents import _child
-from agents._config import Config
+from agents._config import ROOT, Config
 from agents._goal import Goal, parse
 from bus import files, flow, schema
 from bus.claim import Claim
 from bus.run import Run
 
-ROOT = Path(__file__).resolve().parent.parent
 UNTYPED = frozenset({"text", "files"})  # artifacts with no JSON Schema: prose, model weights
 
 
@@ -48,7 +47,7 @@ class Job:
         self.step = claim.mailbox.name
         self.round = int(claim.request.get("round", 1))
         self.read_hashes: dict[str, str] = {}
-        self.usd = self.gpu_s = 0.0
+        self.gpu_s = 0.0
         self._gpu_since = 0.0
         self._children = 0
         self._proved: set[str] = set()  # artifacts that `write` has checked
@@ -260,9 +259,6 @@ class Job:
         """Seconds that this job has held a GPU so far."""
         return self.gpu_s + (_child.clock()[0] - self._gpu_since if self._gpu_since else 0.0)
 
-    def spend(self, usd: float = 0.0) -> None:
-        self.usd += usd
-
     def facts(self) -> dict[str, Any]:
         """The reply's own fields: what was read, and what it cost."""
         wall, cpu = _child.clock()
@@ -270,7 +266,7 @@ class Job:
             "read": dict(sorted(self.read_hashes.items())),
             "seconds": round(wall - self._started[0], 3),
             "cpu_s": round(cpu - self._started[1], 3),
-            "usd": round(self.usd + self.gpu_s / 3600 * self.config.usd_per_gpu_hour, 6),
+            "usd": round(self.gpu_s / 3600 * self.config.usd_per_gpu_hour, 6),
             "gpu_s": round(self.gpu_s, 3),
         }
 

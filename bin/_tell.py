@@ -56,14 +56,13 @@ def open_run(command: str, name: str, links: bool = False) -> Run:
     """Find a run and open it; raises Trouble, with exit 1 where it is damaged or, unless `links`, leads elsewhere."""
     from _tree import is_plain, mailboxes
     from bus.files import BadFile
-    from bus.flow import BadFlow
     from bus.run import Run, RunError
 
     try:
         run = Run(find_run(command, name))
     except RunError as error:
         raise Trouble(command, str(error), FAILED) from None
-    except (BadFlow, BadFile) as error:
+    except BadFile as error:
         raise Trouble(command, f"{name}: run.json: {error}; restore it from a copy", FAILED) from None
     for mailbox in mailboxes(run):
         if not links and not is_plain(run.folder / mailbox):

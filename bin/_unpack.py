@@ -15,7 +15,6 @@ from typing import Any
 
 from _archive import MANIFEST
 from bus import files, schema
-from bus.flow import BadFlow
 from bus.mailbox import check_id
 from bus.run import MEMORY, Run, RunError
 
@@ -160,7 +159,7 @@ def check_run(folder: Path) -> None:
     """Raise BadArchive unless the folder can be opened as a run."""
     try:
         Run(folder).close()
-    except (RunError, BadFlow, files.BadFile) as error:
+    except (RunError, files.BadFile) as error:
         raise BadArchive(f"holds no run that can be opened ({error}); do not trust it") from None
 
 

@@ -478,10 +478,15 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def keep_to_ourselves(descriptors: list[int]) -> None:
+    """Our own children must not go on holding what we were given: a claim would outlive us in them."""
+    for descriptor in descriptors:
+        fcntl.fcntl(descriptor, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+
+
 def main(argv: list[str] | None = None) -> int:
     flags = parser().parse_args(argv)
-    for descriptor in [*flags.claim_fd, *([flags.parent_fd] if flags.parent_fd is not None else [])]:
-        fcntl.fcntl(descriptor, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+    keep_to_ourselves([*flags.claim_fd, *([flags.parent_fd] if flags.parent_fd is not None else [])])
     signal.signal(signal.SIGTERM, end_early)
     # OpenMP's threads spin while they wait; beside any other busy process that makes every step several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
