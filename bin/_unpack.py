@@ -149,7 +149,7 @@ def unpack(path: Path, runs: Path, name: str | None, at: Callable[[str], None]) 
         check_run(staging)
         files.sync_tree(staging)
         os.rename(staging, target)  # fails on a run that appeared meanwhile: it is not empty
-        files.fsync_folder(runs)
+        files.fsync(runs)
     finally:
         files.remove_tree(staging)
     return target, len(manifest["files"])

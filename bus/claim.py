@@ -41,7 +41,7 @@ class Claim:
         self.request: dict[str, Any] = {}
         self.request_sha256 = ""
         self.folder: Path | None = None  # work/ID/try-N, once it has begun
-        self._begun = False
+        self.tried = self._begun = False  # whether work/ID/ is there; whether the request carries our mark
         _open.add(self)
 
     @property
@@ -50,34 +50,32 @@ class Claim:
 
     def asks(self, document: Any) -> None:
         """Take the request's document; raises Invalid for one that was meant for another ID or another step."""
-        names = {"id": self.id, "step": self.mailbox.name} if self.mailbox.folders else {"id": self.id}
         if not isinstance(document, dict):
             raise schema.Invalid("is not a JSON object")
-        for key, own in names.items():
-            if document.get(key, own) != own:
-                raise schema.Invalid(
-                    f"its {key} is {str(document[key])[:100]!r}, not {own!r}; was it copied from there?"
-                )
+        for key, own in {"id": self.id, "step": self.mailbox.name}.items():
+            if document.get(key, own) != own and (self.mailbox.folders or key == "id"):
+                raise schema.Invalid(f"its {key} is {str(document[key])[:100]!r}, not {own!r}; was it copied here?")
         try:
             self.request, self.request_sha256 = document, files.sha256(files.canonical(document))
         except RecursionError:
             raise schema.Invalid("is nested too deeply") from None
 
-    def note_begun(self) -> None:
+    def note_begun(self, mode: int) -> None:
         """Leave a trace for the case of a death, without a folder a message; and count the death that left one."""
         if self.mailbox.folders:
             return  # the folder of the try is the trace
-        if os.fstat(self.descriptor).st_mode & BEGUN:
+        if mode & BEGUN:
             tries.begin(self.work)  # a try with no crash.json
+            self.tried = True
         self._begun = True
         with contextlib.suppress(PermissionError):  # another user's file: its deaths go uncounted
             os.fchmod(self.descriptor, 0o744)
 
     def begin(self) -> Path:
         """Begin a try: returns work/ID/try-N, with out/ in it and kept/ beside it."""
-        self.folder = tries.begin(self.work)
-        (self.folder / "out").mkdir()
-        (self.work / "kept").mkdir(exist_ok=True)
+        self.folder, self.tried = tries.begin(self.work), True
+        for folder in (self.folder / "out", self.work / "kept"):
+            tries.make(folder)
         return self.folder
 
     def commit_folder(self, facts: dict[str, Any]) -> bool:
@@ -106,13 +104,13 @@ class Claim:
             return self.clean()
         try:
             os.rename(out, self.id, dst_dir_fd=self.mailbox.outbox_fd)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-                raise
+        except OSError as error:  # ENOTEMPTY, for which file systems of other hosts may say EIO or EPERM
             if self.mailbox.answered(self.id):
                 return self.clean()
-            where = f"{self.mailbox.name}/outbox/{self.id}"
-            raise FileExistsError(errno.EEXIST, f"{where}: is there but is no reply; move it away") from None
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                where = f"{self.mailbox.name}/outbox/{self.id}"
+                raise FileExistsError(errno.EEXIST, f"{where}: is there but is no reply; move it away") from None
+            raise
         if self.mailbox.durable:
             os.fsync(self.mailbox.outbox_fd)
         self.clean()
@@ -147,7 +145,7 @@ class Claim:
                 files.remove_tree(self.folder)
             self.release()
             raise
-        if why := tries.exhausted(self.mailbox.history(self.id), tries.kept(self.work), self.mailbox.tries):
+        if why := self.mailbox.exhausted(self.id):
             self.give_up("tries", why)
         else:
             self.mailbox.postpone(self.id, wait)
@@ -165,7 +163,7 @@ class Claim:
         """After a reply: the request goes, then the work folder, then the lock. Returns False, for the late."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self.id}.json", dir_fd=self.mailbox.inbox_fd)
-        if files.exists(self.id, self.mailbox.work_fd):
+        if self.tried or self.mailbox.folders:
             files.remove_tree(self.work)
         self.close()
         return False

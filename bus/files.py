@@ -8,6 +8,7 @@ given relative to an open folder, so that a folder that is swapped for a link le
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -17,26 +18,34 @@ import os
 import shutil
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 MAX_DOCUMENT = 64 * 1024 * 1024  # bytes; a JSON document past this is a mistake or an attack, artifacts may be larger
 HASH_BLOCK = 1 << 20  # bytes read at a time when hashing: large enough for a disk, small enough for a 35 MB agent
 DRAFT = ".draft-"  # hidden names are never read; leftovers are swept when a run starts
+BATCH = 200  # files open at once: well under the 1,024 that a process may have
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 _NO_OFD = (errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP)  # file systems that lack these locks
 _FLOCK = "hhqqi0q"  # struct flock of 64-bit Linux
+_WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # the last is l_pid, which must be 0
 
 
 class BadFile(Exception):
     """A file that must not be read: not regular, a link, too large. The text names the file and the rule."""
 
 
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
 def canonical(document: Any) -> bytes:
     """The one byte form of a JSON document: UTF-8, keys in their own order, no NaN, one final newline."""
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.encode("utf-8", "surrogatepass") + b"\n"
+    return (_compact(document) + "\n").encode("utf-8", "surrogatepass")
 
 
 def pretty(document: Any) -> bytes:
@@ -48,6 +57,23 @@ def pretty(document: Any) -> bytes:
 def readable(document: Any) -> Any:
     """A JSON document with a mark for what is no text: a message may quote a file's name of any bytes."""
     return json.loads(pretty(document).decode("utf-8", "replace"))
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is not a number of JSON")
+    return number
+
+
+_decode = json.JSONDecoder(parse_constant=_finite, parse_float=_finite).decode
+
+
+def parse(data: bytes, name: str) -> Any:
+    """The JSON document in `data`; raises BadFile for bytes that are not UTF-8, NaN, numbers that no float can hold."""
+    try:
+        return _decode(data.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError) as error:
+        raise BadFile(f"{name}: not JSON: {error}") from None
 
 
 def sha256(data: bytes) -> str:
@@ -63,30 +89,10 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def read_bytes(path: str | os.PathLike[str], limit: int = MAX_DOCUMENT, dir_fd: int | None = None) -> bytes:
-    """A regular file's bytes; links, FIFOs, devices, files over `limit` bytes raise BadFile without waiting."""
-    with open(open_regular(path, dir_fd), "rb", buffering=0) as file:
-        return read_open(file.fileno(), limit, os.fspath(path))
-
-
-def read_open(descriptor: int, limit: int, name: str) -> bytes:
-    """All bytes of an open file from its start, by `pread`: descriptors that share an offset do not disturb it."""
-    if (size := os.fstat(descriptor).st_size) > limit:
-        raise BadFile(f"{name}: {size:,} bytes, more than the {limit:,} that a document may have")
-    blocks, offset = [], 0
-    while block := os.pread(descriptor, min(limit + 1 - offset, HASH_BLOCK), offset):
-        blocks.append(block)
-        offset += len(block)
-        if offset > limit:
-            raise BadFile(f"{name}: grew past {limit:,} bytes while it was read")
-    return b"".join(blocks)
-
-
 def open_regular(path: str | os.PathLike[str], dir_fd: int | None = None) -> int:
     """A descriptor of a regular file, for reading; links, FIFOs and devices raise BadFile and are not waited on."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, flags, dir_fd=dir_fd)
+        descriptor = os.open(path, _READ, dir_fd=dir_fd)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise BadFile(f"{os.fspath(path)}: is a symbolic link; links are not followed") from None
@@ -99,23 +105,32 @@ def open_regular(path: str | os.PathLike[str], dir_fd: int | None = None) -> int
     return descriptor
 
 
+def read_open(descriptor: int, size: int, limit: int, name: str) -> bytes:
+    """All bytes of an open file of `size` bytes, by `pread`: descriptors that share an offset do not disturb it."""
+    if size > limit:
+        raise BadFile(f"{name}: {size:,} bytes, more than the {limit:,} that a document may have")
+    data = os.pread(descriptor, size + 1, 0)
+    while len(data) > size or (data and len(data) < size):  # it grew meanwhile, or the read was cut short
+        if len(data) > limit:
+            raise BadFile(f"{name}: grew past {limit:,} bytes while it was read")
+        if not (more := os.pread(descriptor, HASH_BLOCK, len(data))):
+            break
+        data += more
+    return data
+
+
+def read_bytes(path: str | os.PathLike[str], limit: int = MAX_DOCUMENT, dir_fd: int | None = None) -> bytes:
+    """A regular file's bytes; links, FIFOs, devices, files over `limit` bytes raise BadFile without waiting."""
+    descriptor = open_regular(path, dir_fd)
+    try:
+        return read_open(descriptor, os.fstat(descriptor).st_size, limit, os.fspath(path))
+    finally:
+        os.close(descriptor)
+
+
 def read_json(path: str | os.PathLike[str], limit: int = MAX_DOCUMENT) -> Any:
     """A JSON document; raises BadFile where the bytes are not JSON, FileNotFoundError where there is no file."""
     return parse(read_bytes(path, limit), os.fspath(path))
-
-
-def parse(data: bytes, name: str) -> Any:
-    """The JSON document in `data`; raises BadFile for bad bytes, NaN and numbers that no float can hold."""
-    try:
-        return json.loads(data, parse_constant=_finite, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
-        raise BadFile(f"{name}: not JSON: {error}") from None
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text} is not a number of JSON")
-    return number
 
 
 def exists(name: str, folder_fd: int) -> bool:
@@ -129,66 +144,95 @@ def exists(name: str, folder_fd: int) -> bool:
 
 @contextlib.contextmanager
 def open_folder(path: str | os.PathLike[str]) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(path, _FOLDER)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def fsync_folder(path: str | os.PathLike[str]) -> None:
-    with open_folder(path) as descriptor:
+def fsync(path: str | os.PathLike[str], dir_fd: int | None = None) -> None:
+    """Make a file's bytes, or a folder's names, durable."""
+    descriptor = os.open(path, _READ, dir_fd=dir_fd)
+    try:
         os.fsync(descriptor)
-
-
-def publish(folder_fd: int, name: str, data: bytes, durable: bool = True) -> None:
-    """Make `name` appear in an open folder, whole; FileExistsError if the name is taken.
-
-    The draft has no name (`O_TMPFILE`) or, where the file system has none, a hidden one.
-    """
-    try:
-        draft = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=folder_fd)
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
-            raise
-        publish_named(folder_fd, name, data, durable)
-    else:
-        try:
-            _fill(draft, data, durable)
-            os.link(f"/proc/self/fd/{draft}", name, dst_dir_fd=folder_fd, follow_symlinks=True)
-        finally:
-            os.close(draft)
-    if durable:
-        os.fsync(folder_fd)
-
-
-def publish_named(folder_fd: int, name: str, data: bytes, durable: bool = True) -> None:
-    """`publish` by a hidden draft; the folder is not fsynced."""
-    hidden = f"{DRAFT}{os.getpid()}-{os.urandom(6).hex()}"
-    _write_new(folder_fd, hidden, data, durable)
-    try:
-        os.link(hidden, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd, follow_symlinks=False)
-    finally:
-        os.unlink(hidden, dir_fd=folder_fd)
-
-
-def _write_new(folder_fd: int, name: str, data: bytes, durable: bool) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(name, flags, 0o644, dir_fd=folder_fd)
-    try:
-        _fill(descriptor, data, durable)
-    except OSError:
-        os.unlink(name, dir_fd=folder_fd)
-        raise
     finally:
         os.close(descriptor)
 
 
-def _fill(descriptor: int, data: bytes, durable: bool) -> None:
+def make_folder(folder: Path, durable: bool) -> None:
+    """Make a folder and, where they are missing, those above it; FileExistsError if it is there."""
+    try:
+        folder.mkdir()
+    except FileNotFoundError:
+        make_folder(folder.parent, durable)
+        folder.mkdir()
+    if durable:
+        fsync(folder.parent)
+
+
+def publish(folder_fd: int, name: str, data: bytes, durable: bool = True) -> None:
+    """Make `name` appear in an open folder, whole; FileExistsError if the name is taken."""
+    if publish_many(folder_fd, [(name, data)], durable):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+
+
+def publish_many(folder_fd: int, items: Sequence[tuple[str, bytes]], durable: bool = True) -> list[str]:
+    """`publish` up to BATCH files at the price of two fsyncs; returns the names that were taken.
+
+    A draft has no name (`O_TMPFILE`) or, where the file system has none, a hidden one.
+    """
+    drafts: list[tuple[int, str]] = []  # descriptor, hidden name
+    taken = []
+    try:
+        for _, data in items:
+            drafts.append(_draft(folder_fd))
+            _write(drafts[-1][0], data)
+        if durable:
+            _sync(drafts, folder_fd)
+        for (name, _), (descriptor, hidden) in zip(items, drafts, strict=True):
+            try:
+                if hidden:
+                    os.link(hidden, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd, follow_symlinks=False)
+                else:
+                    os.link(f"/proc/self/fd/{descriptor}", name, dst_dir_fd=folder_fd, follow_symlinks=True)
+            except OSError:  # EEXIST, for which sshfs says EPERM
+                if not exists(name, folder_fd):
+                    raise
+                taken.append(name)
+    finally:
+        for descriptor, hidden in drafts:
+            os.close(descriptor)
+            if hidden:
+                os.unlink(hidden, dir_fd=folder_fd)
+    if durable:
+        os.fsync(folder_fd)
+    return taken
+
+
+def _draft(folder_fd: int) -> tuple[int, str]:
+    try:
+        return os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=folder_fd), ""
+    except OSError as error:
+        if error.errno not in _NO_TMPFILE:
+            raise
+    hidden = f"{DRAFT}{os.getpid()}-{os.urandom(6).hex()}"
+    return os.open(hidden, _NEW, 0o644, dir_fd=folder_fd), hidden
+
+
+def _write(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-    if durable:
+
+
+def _sync(drafts: list[tuple[int, str]], folder_fd: int) -> None:
+    """fsync drafts: many by one syncfs, where they are nameless; FUSE and NFS, which ignore it, have no such files."""
+    if len(drafts) > 1 and not drafts[0][1]:
+        if ctypes.CDLL(None, use_errno=True).syncfs(folder_fd):
+            raise OSError(ctypes.get_errno(), f"syncfs: {os.strerror(ctypes.get_errno())}")
+        return
+    for descriptor, _ in drafts:
         os.fsync(descriptor)
 
 
@@ -202,6 +246,7 @@ def publish_path(path: Path, data: bytes, durable: bool = True) -> bool:
             with contextlib.suppress(BadFile):  # longer, or no regular file: it is not the same
                 if read_bytes(path.name, len(data), folder_fd) == data:
                     if durable:
+                        fsync(path.name, folder_fd)
                         os.fsync(folder_fd)
                     return False
             raise
@@ -209,12 +254,21 @@ def publish_path(path: Path, data: bytes, durable: bool = True) -> bool:
 
 def replace(path: Path, data: bytes, durable: bool = False) -> None:
     """Replace a file that has ONE writer (`status.json`): readers see the old bytes or the new, never a mixture."""
+    hidden = f"{DRAFT}{path.name}"  # one fixed name: a killed writer leaves at most one draft
     with open_folder(path.parent) as folder_fd:
-        hidden = f"{DRAFT}{path.name}"  # one fixed name: a killed writer leaves at most one draft
         with contextlib.suppress(FileNotFoundError):
             os.unlink(hidden, dir_fd=folder_fd)
-        _write_new(folder_fd, hidden, data, durable)
-        os.rename(hidden, path.name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+        descriptor = os.open(hidden, _NEW, 0o644, dir_fd=folder_fd)
+        try:
+            _write(descriptor, data)
+            if durable:
+                os.fsync(descriptor)
+            os.rename(hidden, path.name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+        except OSError:
+            os.unlink(hidden, dir_fd=folder_fd)
+            raise
+        finally:
+            os.close(descriptor)
         if durable:
             os.fsync(folder_fd)
 
@@ -222,10 +276,8 @@ def replace(path: Path, data: bytes, durable: bool = False) -> None:
 def sync_tree(folder: Path) -> None:
     """fsync every file and every folder below `folder`, deepest first, and `folder` itself."""
     for parent, _, names in os.walk(folder, topdown=False):
-        for name in names:
-            with open(open_regular(os.path.join(parent, name)), "rb", buffering=0) as file:
-                os.fsync(file.fileno())
-        fsync_folder(parent)
+        for name in [*names, "."]:
+            fsync(os.path.join(parent, name))
 
 
 def sweep(folder: Path) -> None:
@@ -241,24 +293,18 @@ def remove_tree(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # a child that ends just now may still write there
 
 
-def is_full(error: BaseException) -> bool:
+def is_full(error: BaseException | None) -> bool:
     """True if an error, or one that it came from, says that the disk or the quota is full."""
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return True
-    before = error.__cause__ or error.__context__
-    return before is not None and is_full(before)
+    if error is None:
+        return False
+    return (isinstance(error, OSError) and error.errno in _FULL) or is_full(error.__cause__ or error.__context__)
 
 
 def inside(name: str) -> str:
     """`name` as a relative path that cannot leave its folder; raises BadFile for `..`, absolute and odd names."""
-    parts = name.split("/")
-    if any(part in ("", ".", "..") for part in parts) or not name.isprintable():
+    if any(part in ("", ".", "..") for part in name.split("/")) or not name.isprintable():
         raise BadFile(f"{name!r}: not a plain name inside the folder")
     return name
-
-
-def _flock_struct(kind: int) -> bytes:
-    return struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0)  # l_pid must be 0
 
 
 def lock(descriptor: int) -> bool:
@@ -268,34 +314,33 @@ def lock(descriptor: int) -> bool:
     ends when its last holder closes or dies. `flock`, which has the same life, where there is none.
     """
     try:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock_struct(fcntl.F_WRLCK))
-        return True
-    except (AttributeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.EACCES):
-            return False
-        if isinstance(error, OSError) and error.errno not in _NO_OFD:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE)
+    except OSError as error:
+        if error.errno in _NO_OFD:
+            return _flock(descriptor)
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
             raise
-    return _flock(descriptor)
+        return False
+    return True
 
 
 def _flock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
     except BlockingIOError:
         return False
+    return True
 
 
 def is_locked(path: str | os.PathLike[str], dir_fd: int | None = None) -> bool:
     """True if some process holds the file's lock; the lock is tested, not taken. A missing file is not locked."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+        descriptor = os.open(path, _READ, dir_fd=dir_fd)
     except OSError:
         return False
     try:
-        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _flock_struct(fcntl.F_WRLCK))
-        return struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK
-    except (AttributeError, OSError):
+        return bool(struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WHOLE_FILE))[0] != fcntl.F_UNLCK)
+    except OSError:
         return not _flock(descriptor)  # flock cannot be tested: it is taken for an instant
     finally:
         os.close(descriptor)

@@ -17,7 +17,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ ID = re.compile(r"[0-9a-z][0-9a-z_-]{0,99}")
 PARTS = ("inbox", "work", "outbox", "dead")
 MAX_REQUEST = 16 * 1024 * 1024  # bytes; larger input belongs in an artifact that the request names
 SETTLE_S = 1.0  # an unparsable request must stay unchanged this long before it is dead: `cp` may still be writing it
+_REQUEST = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _REFUSED = {  # what opening a request may say that waiting does not change
     errno.ELOOP: "is a symbolic link; links are not followed",
@@ -95,10 +96,15 @@ class Mailbox:
         self.request_schema, self.reply_schema, self.tries, self.hold = request, reply, tries, hold
         if self.folder.is_symlink():
             raise BadFile(f"{self.folder}: is a symbolic link; a mailbox is a folder of its run")
-        for part in PARTS:
-            (self.folder / part).mkdir(parents=True, exist_ok=True)
-        # Opened once, and no link: what is swapped for one later leads nowhere.
-        self._fds = [os.open(self.folder / part, _FOLDER) for part in PARTS]
+        self._fds: list[int] = []  # opened once, and no link: what is swapped for one later leads nowhere
+        try:
+            for part in PARTS:
+                with contextlib.suppress(FileExistsError):
+                    files.make_folder(self.folder / part, durable)
+                self._fds.append(os.open(self.folder / part, _FOLDER))
+        except OSError:
+            self.close()
+            raise
         self.inbox_fd, self.work_fd, self.outbox_fd, self.dead_fd = self._fds
         self._not_before: dict[str, float] = {}  # ID -> this process's monotonic clock
         self._torn: dict[str, tuple[str, float]] = {}  # ID -> hash of its unparsable bytes, when first seen
@@ -111,36 +117,52 @@ class Mailbox:
 
     def put(self, id: str, document: dict[str, Any]) -> bool:
         """Ask. True if the request is new, False if the same was asked before; Conflict if something else was."""
-        check_id(id)
-        if self.request_schema:
-            schema.check(document, self.request_schema)
-        data = files.canonical(document)
-        while True:
-            if (known := self.answered_hash(id)) is not None:
-                return self._same(id, known, files.sha256(data), "a reply", self.outbox_fd)
-            try:
-                files.publish(self.inbox_fd, f"{id}.json", data, self.durable)
-                return True
-            except FileExistsError:
-                with contextlib.suppress(FileNotFoundError):  # answered, and so removed, while we looked: look again
-                    return self._same(id, self._asked_hash(id), files.sha256(data), "a request", self.inbox_fd)
+        return self.put_many([(id, document)]) == 1
 
-    def _same(self, id: str, before: str, now: str, what: str, folder_fd: int) -> bool:
-        if before != now:
+    def put_many(self, questions: Iterable[tuple[str, dict[str, Any]]]) -> int:
+        """Ask many, at the price of two fsyncs for every 200; returns how many are new.
+
+        After a Conflict, or any other error, some have been asked: asking all of them again is right.
+        """
+        waiting, new = [(check_id(id), self._bytes(document)) for id, document in questions], 0
+        while waiting:
+            batch, waiting = waiting[: files.BATCH], waiting[files.BATCH :]
+            batch = [(id, data) for id, data in batch if not self._same(id, data, self.answered_hash(id), "a reply")]
+            taken = set(files.publish_many(self.inbox_fd, [(f"{id}.json", data) for id, data in batch], self.durable))
+            new += len(batch) - len(taken)
+            for id, data in batch:
+                if f"{id}.json" in taken and not self._same(id, data, self._asked_hash(id), "a request"):
+                    waiting.append((id, data))  # answered, and so removed, while we looked: look again
+        return new
+
+    def _bytes(self, document: dict[str, Any]) -> bytes:
+        return files.canonical(schema.check(document, self.request_schema) if self.request_schema else document)
+
+    def _same(self, id: str, data: bytes, before: str | None, what: str) -> bool:
+        """True if what is there under an ID (`before`: its sha256) is `data`; from now on that is durable."""
+        if before is None:
+            return False
+        if before != (now := files.sha256(data)):
             raise Conflict(
                 f"{self.name}: {id}: {what} for other content is there (sha256 {before[:12]}, not {now[:12]}); "
                 "give the new question another ID"
             )
         if self.durable:
-            os.fsync(folder_fd)
-        return False
+            with contextlib.suppress(FileNotFoundError):
+                files.fsync(f"{id}.json", self.inbox_fd)  # a person's `cp` has not done so
+            for folder_fd in (self.inbox_fd, self.outbox_fd):
+                os.fsync(folder_fd)
+        return True
 
-    def _asked_hash(self, id: str) -> str:
+    def _asked_hash(self, id: str) -> str | None:
         """The hash of a waiting request in its one byte form, however it was put; of its bytes where they are torn."""
-        data = files.read_bytes(f"{id}.json", MAX_REQUEST, self.inbox_fd)
-        with contextlib.suppress(BadFile):
-            data = files.canonical(files.parse(data, id))
-        return files.sha256(data)
+        try:
+            data = files.read_bytes(f"{id}.json", MAX_REQUEST, self.inbox_fd)
+            return files.sha256(files.canonical(files.parse(data, id)))
+        except FileNotFoundError:
+            return None
+        except BadFile:
+            return "what cannot be read"
 
     # -- looking --------------------------------------------------------------------------------------------
 
@@ -173,30 +195,28 @@ class Mailbox:
         return "failed" if any(one.failed or one.died or one.waits for one in self.history(id)) else "waiting"
 
     def held(self) -> bool:
-        return self.hold is not None and self.hold.exists()
+        return self.hold is not None and os.path.lexists(self.hold)
 
     def answered(self, id: str) -> bool:
         if not self.folders:
             return files.exists(f"{id}.json", self.outbox_fd)
-        return files.exists(f"{id}/reply.json", self.outbox_fd) and not _is_link(id, self.outbox_fd)
+        return files.exists(f"{id}/reply.json", self.outbox_fd) and _is(stat.S_ISDIR, id, self.outbox_fd)
 
     def is_dead(self, id: str) -> bool:
         return files.exists(f"{id}.json", self.dead_fd)
 
     def reply(self, id: str) -> dict[str, Any] | None:
         """The reply's document, checked against its schema, or None; raises BadFile or Invalid if it is damaged."""
-        check_id(id)
+        name, folder_fd = f"{check_id(id)}.json", self.outbox_fd
         try:
-            if self.folders:
-                folder_fd, name = os.open(id, _FOLDER, dir_fd=self.outbox_fd), "reply.json"
-            else:
-                folder_fd, name = os.dup(self.outbox_fd), f"{id}.json"
-            try:
-                data = files.read_bytes(name, files.MAX_DOCUMENT, folder_fd)
-            finally:
-                os.close(folder_fd)
+            if self.folders:  # one that is swapped for another meanwhile is read from neither of the two in part
+                name, folder_fd = "reply.json", os.open(id, _FOLDER, dir_fd=self.outbox_fd)
+            data = files.read_bytes(name, files.MAX_DOCUMENT, folder_fd)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        finally:
+            if folder_fd != self.outbox_fd:
+                os.close(folder_fd)
         document = files.parse(data, f"{self.name}/outbox/{id}")
         return schema.check(document, self.reply_schema) if self.reply_schema else document
 
@@ -232,11 +252,10 @@ class Mailbox:
 
     def claim(self, id: str) -> Claim | None:
         """Take the lock on a request; None if it is held, gone, answered, dead, put off, or not (yet) readable."""
-        if self._not_before.get(id, 0.0) > time.monotonic():
+        if id in self._not_before and self._not_before[id] > time.monotonic():
             return None
-        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            descriptor = os.open(f"{id}.json", flags, dir_fd=self.inbox_fd)
+            descriptor = os.open(f"{check_id(id)}.json", _REQUEST, dir_fd=self.inbox_fd)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -258,49 +277,31 @@ class Mailbox:
 
     def _take(self, claim: Claim) -> bool:
         """Lock the open request, and only then look whether it may be worked on."""
-        id, status = claim.id, os.fstat(claim.descriptor)
+        id = claim.id
+        if not files.lock(claim.descriptor) or self.held():
+            return False
+        status = os.fstat(claim.descriptor)
         if not stat.S_ISREG(status.st_mode):
             return self._refuse(id, "file", "is not a regular file")
-        if not files.lock(claim.descriptor) or self.held() or not self._names(id, status):
+        if not self._names(id, status):
             return False
         if self.answered(id):  # killed between its reply and the end of its request
             return claim.clean()
         if self.is_dead(id):
             return False
-        if os.fstat(claim.descriptor).st_nlink > 1 and not self._own_draft(claim.descriptor):
+        if status.st_nlink > 1 and not self._own_draft(status.st_ino, claim.descriptor):
             return self._refuse(id, "file", "has another name (a hard link); copy it instead")
-        if not self._read(claim):
+        if not self._read(claim, status.st_size):
             return False
-        claim.note_begun()
-        if not files.exists(id, self.work_fd):  # nothing was tried yet: the common case costs one call
-            return True
-        if why := tries.exhausted(self.history(id), tries.kept(claim.work), self.tries):
+        claim.tried = files.exists(id, self.work_fd)
+        if claim.tried and not _is(stat.S_ISDIR, id, self.work_fd):
+            self.bury(id, "file", f"work/{id}: is no folder but in its place; remove it, then bin/retry")
+            return False
+        claim.note_begun(status.st_mode)
+        if claim.tried and (why := self.exhausted(id)):
             claim.give_up("tries", why)
             return False
         return True
-
-    def _read(self, claim: Claim) -> bool:
-        id, data = claim.id, b""
-        try:
-            data = files.read_open(claim.descriptor, MAX_REQUEST, f"inbox/{id}.json")
-            document = files.parse(data, f"inbox/{id}.json")
-            if self.request_schema:
-                schema.check(document, self.request_schema)
-            claim.asks(document)
-        except schema.Invalid as error:
-            return self._refuse(id, "request", str(error))
-        except BadFile as error:
-            return False if self._may_grow(id, data) else self._refuse(id, "request", str(error))
-        return True
-
-    def _may_grow(self, id: str, data: bytes) -> bool:
-        """True while bytes that do not parse may still be in the writing: they changed, or were seen just now."""
-        seen, now = files.sha256(data), time.monotonic()
-        before = self._torn.get(id)
-        if before is None or before[0] != seen:
-            self._torn[id] = (seen, now)
-            return True
-        return now - before[1] < SETTLE_S
 
     def _names(self, id: str, status: os.stat_result) -> bool:
         """True if the path still names the inode that was opened: a request is claimed in place or not at all."""
@@ -310,19 +311,43 @@ class Mailbox:
             return False
         return (now.st_ino, now.st_dev) == (status.st_ino, status.st_dev)
 
-    def _own_draft(self, descriptor: int) -> bool:
+    def _own_draft(self, inode: int, descriptor: int) -> bool:
         """True if a second name is our own hidden draft, of a putter that was killed or is just done."""
-        inode = os.fstat(descriptor).st_ino
-        for entry in os.scandir(self.inbox_fd):
-            if entry.name.startswith(files.DRAFT) and entry.inode() == inode:
+        with os.scandir(self.inbox_fd) as entries:
+            if any(one.name.startswith(files.DRAFT) and one.inode() == inode for one in entries):
                 return True
         return os.fstat(descriptor).st_nlink == 1  # gone while we looked
+
+    def _read(self, claim: Claim, size: int) -> bool:
+        name, data = f"inbox/{claim.id}.json", b""
+        try:
+            data = files.read_open(claim.descriptor, size, MAX_REQUEST, name)
+            document = files.parse(data, name)
+            if self.request_schema:
+                schema.check(document, self.request_schema)
+            claim.asks(document)
+        except schema.Invalid as error:
+            return self._refuse(claim.id, "request", str(error))
+        except BadFile as error:
+            return not self._may_grow(claim.id, data) and self._refuse(claim.id, "request", str(error))
+        return True
+
+    def _may_grow(self, id: str, data: bytes) -> bool:
+        """True while bytes that do not parse may still be in the writing: they changed, or were seen just now."""
+        now, seen = time.monotonic(), files.sha256(data)
+        if self._torn.get(id, ("", 0.0))[0] != seen:
+            self._torn[id] = (seen, now)
+        return now - self._torn[id][1] < SETTLE_S
+
+    def exhausted(self, id: str) -> str | None:
+        """Why a request gets no further try, in words, or None."""
+        return tries.exhausted(self.history(id), tries.kept(self.work(id)), self.tries)
 
     def withdraw(self, id: str) -> None:
         """Take back a request that nobody works on; its tries stay."""
         if claim := self.claim(id):
             os.unlink(f"{id}.json", dir_fd=self.inbox_fd)
-            claim.release()
+            claim.close()
 
     def postpone(self, id: str, seconds: float) -> None:
         """Do not claim `id` for a while, by this process's monotonic clock."""
@@ -359,14 +384,17 @@ class Mailbox:
     def revive(self, id: str) -> None:
         """Bring a dead letter back with fresh tries: its marker moves to work/ID/, and divides old tries from new."""
         work = self.work(id)
-        work.mkdir(exist_ok=True)
+        tries.make(work)
         last = max((one.number for one in tries.all_tries(work)), default=0)
         try:
             os.rename(f"{id}.json", work / f"{tries.RETRIED}{last}.json", src_dir_fd=self.dead_fd)
         except FileNotFoundError:
             raise BadFile(f"{self.name}: {id}: there is no dead letter of this ID") from None
+        if self.durable:
+            for folder in (work, work.parent, self.folder / "dead"):
+                files.fsync(folder)
         self._not_before.pop(id, None)
 
 
-def _is_link(name: str, folder_fd: int) -> bool:
-    return stat.S_ISLNK(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode)
+def _is(kind: Callable[[int], bool], name: str, folder_fd: int) -> bool:
+    return kind(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode)

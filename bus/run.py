@@ -85,7 +85,7 @@ class Run:
             if os.path.lexists(folder):  # `rename` itself would replace an empty folder
                 raise FileExistsError(errno.EEXIST, "is there already", str(folder))
             os.rename(staging, folder)
-            files.fsync_folder(folder.parent)
+            files.fsync(folder.parent)
         finally:
             files.remove_tree(staging)
         return cls(folder)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,20 +86,31 @@ def _before(folder: Path) -> frozenset[str]:
 
 def kept(work: Path) -> frozenset[str]:
     """The names of what was kept, folders included; drafts are not kept yet."""
-    root = work / "kept"
-    found = set()
+    found, root = set(), work / "kept"
     for parent, dirs, names in os.walk(root):
         dirs[:] = [one for one in dirs if one[0] != "."]
         found |= {os.path.relpath(os.path.join(parent, one), root) for one in dirs + names if one[0] != "."}
     return frozenset(found)
 
 
+def make(folder: Path) -> None:
+    """Make a folder of a request's work, or take the one that is there; raises BadFile for a link in its place."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if not stat.S_ISDIR(folder.lstat().st_mode):
+            raise files.BadFile(f"{folder}: is no folder; remove it, and what it leads to stays as it is") from None
+
+
 def begin(work: Path) -> Path:
     """Make the folder of a new try and note what was kept before it; returns the folder."""
-    work.mkdir(exist_ok=True)
+    make(work)
     last = max((one.number for one in all_tries(work)), default=0)
     folder = work / f"try-{last + 1}"
-    folder.mkdir()
+    try:
+        folder.mkdir()
+    except FileExistsError:  # where locks do not reach, another has begun this try just now
+        return begin(work)
     try:
         files.publish_path(folder / "before.json", files.canonical(sorted(kept(work))), durable=False)
     except OSError:
@@ -114,19 +126,17 @@ def number(folder: Path) -> int:
 
 def exhausted(history: list[Try], kept_now: frozenset[str], limit: int) -> str | None:
     """Why no further try is due, in words, or None: `limit` failures, or five deaths in a row that kept nothing new."""
-    if not history:
-        return None
     failures = [one for one in history if one.failed]
-    if len(failures) >= limit:
+    if failures and len(failures) >= limit:
         last = failures[-1].crash or {}
         return f"{len(failures)} tries failed; the last: {last.get('message', '')}"
-    after = [one.before for one in history[1:]] + [kept_now]
-    deaths = 0
-    for one, then in reversed(list(zip(history, after, strict=True))):
-        if one.died and not then - one.before:
+    deaths, after = 0, kept_now
+    for one in reversed(history):
+        if one.died and not after - one.before:
             deaths += 1
         elif one.crash is None or one.crash.get("kind") not in FREE:
             break
+        after = one.before
     if deaths >= DEATHS:
         return f"its agent died {deaths} times in a row while working on it, and kept nothing new"
     return None
@@ -134,8 +144,6 @@ def exhausted(history: list[Try], kept_now: frozenset[str], limit: int) -> str |
 
 def wait_s(history: list[Try], kind: str) -> float:
     """Seconds until the next try."""
-    if kind == "disk":
-        return DISK_WAIT_S
     if kind in FREE:
-        return 0.0
+        return DISK_WAIT_S if kind == "disk" else 0.0
     return min(MAX_WAIT_S, 2.0 ** sum(one.failed for one in history))

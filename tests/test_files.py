@@ -44,12 +44,13 @@ def test_parse_refuses(text: str) -> None:
         files.parse(text.encode(), "it")
 
 
-@pytest.mark.parametrize("publish", [files.publish, files.publish_named])
-def test_publish_is_new_or_nothing(tmp_path: Path, publish) -> None:
+@pytest.mark.parametrize("nameless", [os.O_TMPFILE, os.O_DIRECTORY])  # the second is refused as FUSE refuses the first
+def test_publish_is_new_or_nothing(tmp_path: Path, nameless: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "O_TMPFILE", nameless)
     with files.open_folder(tmp_path) as folder_fd:
-        publish(folder_fd, "a.json", b"first")
+        files.publish(folder_fd, "a.json", b"first")
         with pytest.raises(FileExistsError):
-            publish(folder_fd, "a.json", b"second")
+            files.publish(folder_fd, "a.json", b"second")
     assert (tmp_path / "a.json").read_bytes() == b"first"
     assert os.stat(tmp_path / "a.json").st_nlink == 1
     assert os.listdir(tmp_path) == ["a.json"]
