@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -27,11 +28,12 @@ from bus import files, schema
 from bus.beat import Beat
 from bus.claim import Claim
 from bus.codes import BUSY, DONE, FAILED, GAVE_UP, USAGE, WAITING
-from bus.run import Run, RunError, free_bytes
+from bus.run import Run, RunError
 from bus.wake import Bell
 
 FULL_BYTES = 1024 * 1024  # a child that fails with less than this free failed for want of room
 IDLE_BYTES = 40 * 1024 * 1024  # a waiting agent holds about 32 MB; one that holds more after a job starts itself anew
+SAID = 500  # characters of what a job says that a beat carries: beats are short, logs have the whole
 Work = Callable[[Job], Any]
 
 
@@ -62,7 +64,7 @@ class Agent:
         os.kill(os.getpid(), signal.SIGTERM)  # the handler runs in the main thread, where the job is
 
     def _heard(self, said: dict[str, Any]) -> None:
-        self._said = said
+        self._said = {**said, "say": said["say"][:SAID]}
         self.beat.now()
         if self.loud:
             click.echo(f"{self.name}: {said['say']}", err=True)
@@ -204,6 +206,14 @@ class Agent:
         where = str(job.folder.relative_to(self.run.folder)) if job and job.folder else self.name
         seconds = job.facts()["seconds"] if job else 0.0
         return {"kind": kind, "message": message, "where": where, "seconds": seconds, **facts}
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes free on the disk of a folder; 0 where nobody can tell."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 0
 
 
 def resident() -> int:

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from agents import _recall
-from agents._agent import main
+from agents._agent import free_bytes, main
 from agents._job import Job
 from bus import files, schema
 from bus.mailbox import order
-from bus.run import Run, free_bytes
+from bus.run import Run
 from training import gpu
 
 LIBRARIES = ("torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "nvidia-ml-py")

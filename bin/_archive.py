@@ -1,7 +1,8 @@
 """Write a run as one file, in an order in which a live copy loses nothing.
 
-The archive is a gzipped tar of one folder. Its last member is MANIFEST.json (manifest.v1): name -> sha256, bytes.
-Two packs of the same run are the same bytes: members in one order, no times, no owners, no host.
+The archive is a gzipped tar of one folder. Its last member is MANIFEST.json (manifest.v1): what the machine has, and
+name -> sha256, bytes. Two packs of the same run on one machine are the same bytes: members in one order, no times, no
+owners, no host.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from typing import IO, Any
 
 import _secrets
 import _tree
+from _lineage import PACKED
 from bus import files, schema
 
 MANIFEST = "MANIFEST.json"
-LEFT_BEHIND = frozenset({MANIFEST, "supervisor/lock", "supervisor/guard.lock", "supervisor/STOP"})  # of this machine
+LEFT_BEHIND = frozenset({MANIFEST, PACKED, "supervisor/lock", "supervisor/guard.lock", "supervisor/STOP"})  # of here
 FIRST = ("inbox", "dead", "work")  # every inbox before any outbox; a reply moves from work to outbox, so work before it
 LEVEL = 6  # of gzip: 9 takes four times as long and saves 1 %
 
@@ -43,7 +45,14 @@ class Source:
         return block
 
 
-def write(folder: Path, name: str, target: IO[bytes], left_behind: frozenset[str], at: Callable[[str], None]) -> int:
+def write(
+    folder: Path,
+    name: str,
+    target: IO[bytes],
+    machine: dict[str, Any],
+    left_behind: frozenset[str],
+    at: Callable[[str], None],
+) -> int:
     """Write a run's folder as `name` into an open file; returns how many files; raises Unpackable."""
     known: dict[str, Any] = {}
     secrets: list[str] = []
@@ -64,7 +73,8 @@ def write(folder: Path, name: str, target: IO[bytes], left_behind: frozenset[str
         if secrets:
             more = f" (and {len(secrets) - 1} more; see bin/check)" if len(secrets) > 1 else ""
             raise Unpackable(f"{secrets[0]}{more}; take it out before the run leaves this machine")
-        document = files.canonical(schema.check({"schema": "manifest.v1", "run": name, "files": known}, "manifest.v1"))
+        manifest = {"schema": "manifest.v1", "run": name, "machine": machine, "files": known}
+        document = files.canonical(schema.check(manifest, "manifest.v1"))
         last = _member(f"{name}/{MANIFEST}", tarfile.REGTYPE)
         last.size = len(document)
         tar.addfile(last, io.BytesIO(document))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import _tree
+from _lineage import LINEAGE, PACKED, hold_says
 from _tree import Finding
 from agents._job import artifact_schema
 from agents.orient import damage
@@ -17,6 +18,7 @@ from bus.mailbox import MAX_REQUEST, Mailbox, order
 from bus.run import Run, round_of
 
 UNREADABLE = (OSError, files.BadFile, schema.Invalid, UnicodeDecodeError)
+OWN = {"supervisor/heartbeat.json": "heartbeat.v1", LINEAGE: "lineage.v1", PACKED: "packed.v1"}
 _ABSOLUTE = re.compile(r"/.|~/|[A-Za-z]:[\\/]|file:/")
 
 
@@ -56,13 +58,14 @@ class Check:
         except UNREADABLE as error:
             yield self.bad("goal.md", error, "restore it")
         if run.hold.exists():
-            yield Finding("HOLD", "is there: nothing new is claimed until it is removed", harm=False)
-        beat = run.folder / "supervisor" / "heartbeat.json"
-        if beat.exists():
-            try:
-                schema.check(files.read_json(beat), "heartbeat.v1")
-            except UNREADABLE as error:
-                yield self.bad("supervisor/heartbeat.json", error, "remove it")
+            says = f"; it says: {text}" if (text := hold_says(run)) else ""
+            yield Finding("HOLD", f"is there: nothing new is claimed until it is removed{says}", harm=False)
+        for where, kind in OWN.items():
+            if (run.folder / where).exists():
+                try:
+                    schema.check(files.read_json(run.folder / where), kind)
+                except UNREADABLE as error:
+                    yield self.bad(where, error, "remove it")
 
     # -- requests, dead letters, crashes --------------------------------------------------------------------
 

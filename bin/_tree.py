@@ -13,7 +13,9 @@ from bus import files
 from bus.mailbox import ID, PARTS
 from bus.run import Run
 
-KNOWN = frozenset({"goal.md", "run.json", "ROUNDS", "HOLD", "config", "monitor", "supervisor", "MANIFEST.json"})
+KNOWN = frozenset(
+    "goal.md run.json ROUNDS HOLD config monitor supervisor MANIFEST.json lineage.json packed.json".split()
+)
 STALE = "stale"  # beside a mailbox's parts: replies that were set aside
 KINDS = {stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 

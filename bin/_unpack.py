@@ -11,13 +11,17 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import _lineage
+import _trust
 from _archive import MANIFEST
+from _staging import draft_folder
 from bus import files, schema
 from bus.mailbox import check_id
 from bus.run import MEMORY, Run, RunError
 
+STAGING = ".unpack-"  # what an unpacked run is called until it is whole
 MAX_MEMBERS = 1_000_000  # a service may hold 100,000 replies; each member costs memory, also in an archive of nothing
 MAX_MANIFEST = 1 << 28  # bytes: 256 for each of those
 MAX_READ = 1 << 20  # bytes at a time; tarfile reads an extended header whole, as large as the archive says that it is
@@ -57,9 +61,21 @@ def opened(path: Path) -> Iterator[tarfile.TarFile]:
         raise BadArchive(f"is cut short, damaged or no .tar.gz ({error}); copy it again") from None
 
 
-def inspect(path: Path, free: int, at: Callable[[str], None]) -> dict[str, Any]:
-    """Check every member of an archive; returns its manifest. `free`: bytes that the disk has left."""
+class Unpacked(NamedTuple):
+    """A new run: its folder, what the archive tells of itself, and what in it could run code (left out or kept)."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    suspects: dict[str, _trust.Suspect]
+
+
+def inspect(path: Path, free: int, at: Callable[[str], None]) -> tuple[dict[str, Any], dict[str, _trust.Suspect]]:
+    """Check every member of an archive; returns its manifest, and what could run code.
+
+    `free`: bytes that the disk has left.
+    """
     seen: dict[str, int] = {}  # file -> bytes
+    dangerous: dict[str, str] = {}  # file -> why
     folders: set[str] = set()
     manifest: dict[str, Any] | None = None
     with opened(path) as tar:
@@ -75,8 +91,11 @@ def inspect(path: Path, free: int, at: Callable[[str], None]) -> dict[str, Any]:
                 folders.add(member.name)
             if free < 0:
                 raise BadArchive("holds more than the disk has room for; make room, or name another disk with --runs")
-            if member.name.partition("/")[2] == MANIFEST:
+            inner = member.name.partition("/")[2]
+            if inner == MANIFEST:
                 manifest = read_manifest(tar, member)
+            elif member.isfile() and (why := _trust.danger(inner, executable(member), head(tar, member))):
+                dangerous[inner] = why
             tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every one
     top = {name.partition("/")[0] for name in [*folders, *seen]}
     if manifest is None:
@@ -86,7 +105,18 @@ def inspect(path: Path, free: int, at: Callable[[str], None]) -> dict[str, Any]:
             f"is said to hold {manifest['run']} alone, but holds {', '.join(sorted(top))}; do not trust it"
         )
     check_names(manifest, seen)
-    return manifest
+    return manifest, _trust.suspects(dangerous, manifest["files"])
+
+
+def executable(member: tarfile.TarInfo) -> bool:
+    return bool(member.mode & 0o100)
+
+
+def head(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """The first bytes of a regular member."""
+    file = tar.extractfile(member)
+    assert file is not None, "a regular member, as was checked"
+    return file.read(_trust.HEAD)
 
 
 def check_member(member: tarfile.TarInfo, seen: dict[str, int], folders: set[str]) -> None:
@@ -135,24 +165,36 @@ def check_names(manifest: dict[str, Any], seen: dict[str, int]) -> None:
     )
 
 
-def unpack(path: Path, runs: Path, name: str | None, at: Callable[[str], None]) -> tuple[Path, int]:
-    """Check and extract an archive to runs/NAME, whole or not at all; returns the new run's folder and its files."""
+def unpack(path: Path, runs: Path, name: str | None, trust: bool, at: Callable[[str], None]) -> Unpacked:
+    """Check and extract an archive to runs/NAME, whole or not at all.
+
+    Without `trust`, what could run code is left out where that only costs time, and refused elsewhere.
+    """
     runs.mkdir(parents=True, exist_ok=True)
-    manifest = inspect(path, shutil.disk_usage(runs).free, at)
+    sha256 = files.sha256_file(path)
+    manifest, suspects = inspect(path, shutil.disk_usage(runs).free, at)
     target = runs / check_id(name or manifest["run"])
     if os.path.lexists(target) or target.name == MEMORY:
         raise FileExistsError(target)
-    staging = runs / f".unpack-{target.name}-{os.urandom(4).hex()}"
-    staging.mkdir()
-    try:
-        extract(path, staging, manifest, at)
+    if not trust:
+        refuse(suspects)
+    with draft_folder(runs, STAGING) as staging:
+        extract(path, staging, manifest, frozenset() if trust else frozenset(suspects), trust, at)
+        try:
+            _lineage.note_unpacked(staging, sha256, manifest["run"])
+        except (files.BadFile, schema.Invalid) as error:
+            raise BadArchive(f"{_lineage.LINEAGE}: {error}; do not trust this file") from None
         check_run(staging)
         files.sync_tree(staging)
         os.rename(staging, target)  # fails on a run that appeared meanwhile: it is not empty
         files.fsync(runs)
-    finally:
-        files.remove_tree(staging)
-    return target, len(manifest["files"])
+    return Unpacked(target, manifest, suspects)
+
+
+def refuse(suspects: dict[str, _trust.Suspect]) -> None:
+    """Raise BadArchive for what could run code and lies where a run has no such thing, such as in a reply."""
+    if found := [str(one) for name, one in suspects.items() if not _trust.in_work(name)]:
+        raise BadArchive(f"{found[0]}{_trust.more(found)}; if you trust who packed it: --trust")
 
 
 def check_run(folder: Path) -> None:
@@ -163,30 +205,42 @@ def check_run(folder: Path) -> None:
         raise BadArchive(f"holds no run that can be opened ({error}); do not trust it") from None
 
 
-def extract(path: Path, staging: Path, manifest: dict[str, Any], at: Callable[[str], None]) -> None:
-    """Write every member below `staging`, its hash proved; raises BadArchive where one is not as it was checked."""
+def extract(
+    path: Path,
+    staging: Path,
+    manifest: dict[str, Any],
+    left_out: frozenset[str],
+    modes: bool,
+    at: Callable[[str], None],
+) -> None:
+    """Write every member below `staging`, its hash proved; raises BadArchive where one is not as it was checked.
+
+    What lies in `left_out` is not written. `modes`: whether a file that was executable is so here, too.
+    """
     left = dict(manifest["files"])
     with opened(path) as tar:
         for member in tar:
             inner = member.name.partition("/")[2]
             at(f"unpacking {inner}: {len(left):,} files to go")
-            if member.isdir():
+            if _trust.unit(inner) in left_out:
+                left.pop(inner, None)
+            elif member.isdir():
                 (staging / inner).mkdir(exist_ok=not inner)
             elif inner != MANIFEST:
                 known = left.pop(inner, {"sha256": None})
-                if copied(tar, member, staging / inner) != known["sha256"]:
+                mode = 0o755 if modes and executable(member) else 0o644
+                if copied(tar, member, staging / inner, mode) != known["sha256"]:
                     raise BadArchive(f"{inner}: is not as MANIFEST.json says (sha256); copy the file again")
             tar.members.clear()  # type: ignore[attr-defined]
     if left:
         raise BadArchive(f"{min(left)}: is gone since it was checked; copy the file again")
 
 
-def copied(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> str:
+def copied(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, mode: int) -> str:
     """Write one member to a new file; returns its sha256."""
     digest = hashlib.sha256()
     source = tar.extractfile(member)
     assert source is not None, "a regular member, as was checked"
-    mode = 0o755 if member.mode & 0o100 else 0o644
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with open(descriptor, "wb") as file:
         while block := source.read(BLOCK):

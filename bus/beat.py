@@ -50,7 +50,8 @@ class Beat:
         ready: dict[int, int] = {}
         while self.descriptor not in ready:
             try:
-                os.write(self.descriptor, json.dumps(self.describe()).encode() + b"\n")
+                beat = json.dumps(self.describe()).encode()[: select.PIPE_BUF - 1]  # so that it is written in one piece
+                os.write(self.descriptor, beat + b"\n")
             except BlockingIOError:
                 pass  # the supervisor is slow; the next beat tells more
             except OSError:

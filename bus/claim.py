@@ -12,7 +12,7 @@ import os
 import stat
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bus import files, schema, tries
 
@@ -85,48 +85,42 @@ class Claim:
         artifact and the failed tries are added here. Every child of the try must have ended.
         """
         assert self.folder is not None, "begin() comes first"
-        out = self.folder / "out"
-        number = tries.number(self.folder)
+        box, out = self.mailbox, self.folder / "out"
         reply = {
             "schema": "reply.v1",
             "id": self.id,
-            "step": self.mailbox.name,
+            "step": box.name,
             "request_sha256": self.request_sha256,
             "request": self.request,
             "artifacts": artifacts(out),
             **facts,
-            "tries": [one.summary() for one in tries.all_tries(self.work) if one.number != number],
+            "tries": [one.summary() for one in tries.all_tries(self.work) if self.folder.name != f"try-{one.number}"],
         }
         files.publish_path(out / "reply.json", files.pretty(schema.check(reply, "reply.v1")), durable=False)
-        if self.mailbox.durable:
+        if box.durable:
             files.sync_tree(out)
-        if self.mailbox.answered(self.id):
+        if box.answered(self.id):
             return self.clean()
         try:
-            os.rename(out, self.id, dst_dir_fd=self.mailbox.outbox_fd)
+            os.rename(out, self.id, dst_dir_fd=box.outbox_fd)
         except OSError as error:  # ENOTEMPTY, for which file systems of other hosts may say EIO or EPERM
-            if self.mailbox.answered(self.id):
+            if box.answered(self.id):
                 return self.clean()
-            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-                where = f"{self.mailbox.name}/outbox/{self.id}"
-                raise FileExistsError(errno.EEXIST, f"{where}: is there but is no reply; move it away") from None
-            raise
-        if self.mailbox.durable:
-            os.fsync(self.mailbox.outbox_fd)
-        self.clean()
-        return True
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+            where = f"{box.name}/outbox/{self.id}"
+            raise FileExistsError(errno.EEXIST, f"{where}: is there but is no reply; move it away") from None
+        if box.durable:
+            os.fsync(box.outbox_fd)
+        return not self.clean()
 
     def commit_file(self, reply: dict[str, Any]) -> bool:
         """Publish the reply of a service; False if a reply was there already."""
-        reply = {**reply, "request_sha256": self.request_sha256}
-        if self.mailbox.reply_schema:
-            schema.check(reply, self.mailbox.reply_schema)
-        try:
-            files.publish(self.mailbox.outbox_fd, f"{self.id}.json", files.canonical(reply), self.mailbox.durable)
-        except FileExistsError:
-            return self.clean()
+        box = self.mailbox
+        reply = schema.check({**reply, "request_sha256": self.request_sha256}, box.reply_schema)
+        taken = files.publish_many(box.outbox_fd, [(f"{self.id}.json", files.canonical(reply))], box.durable)
         self.clean()
-        return True
+        return not taken
 
     def fail(self, error: dict[str, Any]) -> None:
         """Record a failed try (`error`: kind, message, where and what else error.v1 takes) and put the next one off."""
@@ -134,12 +128,12 @@ class Claim:
             self.clean()
             return
         wait = tries.wait_s(self.mailbox.history(self.id), error["kind"])
-        document = schema.check(files.readable({"schema": "error.v1", **error, "wait_s": wait}), "error.v1")
+        crash = schema.check(files.readable({"schema": "error.v1", **error, "wait_s": wait}), "error.v1")
         try:
             if self.folder and error["kind"] == "disk":
                 files.remove_tree(self.folder / "out")  # or what it wrote would keep the disk full
             self.folder = self.folder or tries.begin(self.work)
-            files.publish_path(self.folder / "crash.json", files.pretty(document), self.mailbox.durable)
+            files.publish_path(self.folder / "crash.json", files.pretty(crash), self.mailbox.durable)
         except OSError:
             if self.folder:  # no room to say how it failed: it goes altogether, so that nobody counts it as a death
                 files.remove_tree(self.folder)
@@ -159,7 +153,7 @@ class Claim:
         self.mailbox.bury(self.id, kind, message, self.request_sha256)
         self.release()
 
-    def clean(self) -> bool:
+    def clean(self) -> Literal[False]:
         """After a reply: the request goes, then the work folder, then the lock. Returns False, for the late."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self.id}.json", dir_fd=self.mailbox.inbox_fd)

@@ -1,8 +1,8 @@
 """Bytes on disk, whole or not at all; hashes; locks.
 
-Every file that another process may read appears by one call, `link` where the name must be new and
-`rename` where replacing is meant, after its bytes were written and, where asked, fsynced. Names are
-given relative to an open folder, so that a folder that is swapped for a link leads nowhere.
+Every file that another process may read appears by one call, `link` where the name must be new and `rename` where
+replacing is meant, after its bytes were written and, where asked, fsynced. Names are given relative to an open folder,
+so that a folder that is swapped for a link leads nowhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import os
 import shutil
 import stat
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,9 @@ MAX_DOCUMENT = 64 * 1024 * 1024  # bytes; a JSON document past this is a mistake
 HASH_BLOCK = 1 << 20  # bytes read at a time when hashing: large enough for a disk, small enough for a 35 MB agent
 DRAFT = ".draft-"  # hidden names are never read; leftovers are swept when a run starts
 BATCH = 200  # files open at once: well under the 1,024 that a process may have
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # how a folder is opened
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 _NO_OFD = (errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP)  # file systems that lack these locks
 _FLOCK = "hhqqi0q"  # struct flock of 64-bit Linux
@@ -37,7 +36,7 @@ _WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # the la
 
 
 class BadFile(Exception):
-    """A file that must not be read: not regular, a link, too large. The text names the file and the rule."""
+    """A file that must not be read: not regular, a link, too large, not JSON. The text names the file and the rule."""
 
 
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -50,8 +49,7 @@ def canonical(document: Any) -> bytes:
 
 def pretty(document: Any) -> bytes:
     """JSON for files that people read: indented by two."""
-    text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
-    return text.encode("utf-8", "surrogatepass") + b"\n"
+    return (json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode("utf-8", "surrogatepass")
 
 
 def readable(document: Any) -> Any:
@@ -94,11 +92,10 @@ def open_regular(path: str | os.PathLike[str], dir_fd: int | None = None) -> int
     try:
         descriptor = os.open(path, _READ, dir_fd=dir_fd)
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise BadFile(f"{os.fspath(path)}: is a symbolic link; links are not followed") from None
-        if error.errno == errno.ENXIO:  # a socket
-            raise BadFile(f"{os.fspath(path)}: is not a regular file") from None
-        raise
+        if error.errno not in (errno.ELOOP, errno.ENXIO):  # a link, a socket
+            raise
+        what = "is a symbolic link; links are not followed" if error.errno == errno.ELOOP else "is not a regular file"
+        raise BadFile(f"{os.fspath(path)}: {what}") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise BadFile(f"{os.fspath(path)}: is not a regular file")
@@ -106,16 +103,14 @@ def open_regular(path: str | os.PathLike[str], dir_fd: int | None = None) -> int
 
 
 def read_open(descriptor: int, size: int, limit: int, name: str) -> bytes:
-    """All bytes of an open file of `size` bytes, by `pread`: descriptors that share an offset do not disturb it."""
+    """All bytes of an open file that had `size` bytes, by `pread`: a shared offset is not disturbed."""
     if size > limit:
         raise BadFile(f"{name}: {size:,} bytes, more than the {limit:,} that a document may have")
     data = os.pread(descriptor, size + 1, 0)
-    while len(data) > size or (data and len(data) < size):  # it grew meanwhile, or the read was cut short
+    while len(data) != size and (more := os.pread(descriptor, HASH_BLOCK, len(data))):  # it grew, or a read was cut
+        data += more
         if len(data) > limit:
             raise BadFile(f"{name}: grew past {limit:,} bytes while it was read")
-        if not (more := os.pread(descriptor, HASH_BLOCK, len(data))):
-            break
-        data += more
     return data
 
 
@@ -142,35 +137,6 @@ def exists(name: str, folder_fd: int) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def open_folder(path: str | os.PathLike[str]) -> Iterator[int]:
-    descriptor = os.open(path, _FOLDER)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def fsync(path: str | os.PathLike[str], dir_fd: int | None = None) -> None:
-    """Make a file's bytes, or a folder's names, durable."""
-    descriptor = os.open(path, _READ, dir_fd=dir_fd)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def make_folder(folder: Path, durable: bool) -> None:
-    """Make a folder and, where they are missing, those above it; FileExistsError if it is there."""
-    try:
-        folder.mkdir()
-    except FileNotFoundError:
-        make_folder(folder.parent, durable)
-        folder.mkdir()
-    if durable:
-        fsync(folder.parent)
-
-
 def publish(folder_fd: int, name: str, data: bytes, durable: bool = True) -> None:
     """Make `name` appear in an open folder, whole; FileExistsError if the name is taken."""
     if publish_many(folder_fd, [(name, data)], durable):
@@ -191,11 +157,9 @@ def publish_many(folder_fd: int, items: Sequence[tuple[str, bytes]], durable: bo
         if durable:
             _sync(drafts, folder_fd)
         for (name, _), (descriptor, hidden) in zip(items, drafts, strict=True):
+            source, source_fd = (hidden, folder_fd) if hidden else (f"/proc/self/fd/{descriptor}", None)
             try:
-                if hidden:
-                    os.link(hidden, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd, follow_symlinks=False)
-                else:
-                    os.link(f"/proc/self/fd/{descriptor}", name, dst_dir_fd=folder_fd, follow_symlinks=True)
+                os.link(source, name, src_dir_fd=source_fd, dst_dir_fd=folder_fd, follow_symlinks=not hidden)
             except OSError:  # EEXIST, for which sshfs says EPERM
                 if not exists(name, folder_fd):
                     raise
@@ -231,46 +195,64 @@ def _sync(drafts: list[tuple[int, str]], folder_fd: int) -> None:
     if len(drafts) > 1 and not drafts[0][1]:
         if ctypes.CDLL(None, use_errno=True).syncfs(folder_fd):
             raise OSError(ctypes.get_errno(), f"syncfs: {os.strerror(ctypes.get_errno())}")
-        return
-    for descriptor, _ in drafts:
-        os.fsync(descriptor)
+    else:
+        for descriptor, _ in drafts:
+            os.fsync(descriptor)
 
 
 def publish_path(path: Path, data: bytes, durable: bool = True) -> bool:
     """`publish` by path; True if the file is new, False if it was there with the same bytes, else FileExistsError."""
-    with open_folder(path.parent) as folder_fd:
-        try:
-            publish(folder_fd, path.name, data, durable)
+    folder_fd = os.open(path.parent, FOLDER)
+    try:
+        if not publish_many(folder_fd, [(path.name, data)], durable):
             return True
-        except FileExistsError:
-            with contextlib.suppress(BadFile):  # longer, or no regular file: it is not the same
-                if read_bytes(path.name, len(data), folder_fd) == data:
-                    if durable:
-                        fsync(path.name, folder_fd)
-                        os.fsync(folder_fd)
-                    return False
-            raise
+        with contextlib.suppress(BadFile):  # longer, or no regular file: it is not the same
+            if read_bytes(path.name, len(data), folder_fd) == data:
+                if durable:
+                    fsync(path)
+                return False
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    finally:
+        os.close(folder_fd)
 
 
 def replace(path: Path, data: bytes, durable: bool = False) -> None:
     """Replace a file that has ONE writer (`status.json`): readers see the old bytes or the new, never a mixture."""
-    hidden = f"{DRAFT}{path.name}"  # one fixed name: a killed writer leaves at most one draft
-    with open_folder(path.parent) as folder_fd:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(hidden, dir_fd=folder_fd)
-        descriptor = os.open(hidden, _NEW, 0o644, dir_fd=folder_fd)
-        try:
-            _write(descriptor, data)
-            if durable:
-                os.fsync(descriptor)
-            os.rename(hidden, path.name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
-        except OSError:
-            os.unlink(hidden, dir_fd=folder_fd)
-            raise
-        finally:
-            os.close(descriptor)
+    draft = path.with_name(f"{DRAFT}{path.name}")  # one fixed name: a killed writer leaves at most one draft
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, _NEW, 0o644)
+    try:
+        _write(descriptor, data)
         if durable:
-            os.fsync(folder_fd)
+            os.fsync(descriptor)
+        os.rename(draft, path)
+    except OSError:
+        draft.unlink()
+        raise
+    finally:
+        os.close(descriptor)
+    if durable:
+        fsync(path.parent)
+
+
+def make_folder(folder: Path, durable: bool) -> None:
+    """Make a folder and, where they are missing, those above it; FileExistsError if it is there."""
+    try:
+        folder.mkdir()
+    except FileNotFoundError:
+        make_folder(folder.parent, durable)
+        folder.mkdir()
+    if durable:
+        fsync(folder.parent)
+
+
+def fsync(path: str | os.PathLike[str]) -> None:
+    """Make a file's bytes, or a folder's names, durable."""
+    descriptor = os.open(path, _READ)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_tree(folder: Path) -> None:
@@ -282,10 +264,8 @@ def sync_tree(folder: Path) -> None:
 
 def sweep(folder: Path) -> None:
     """Remove hidden drafts that a killed writer left; only when a run starts, when nobody writes."""
-    for entry in os.scandir(folder):
-        if entry.name.startswith(DRAFT):
-            with contextlib.suppress(FileNotFoundError):  # its writer lives, and has just published it
-                os.unlink(entry.path)
+    for path in folder.glob(f"{DRAFT}*"):
+        path.unlink(missing_ok=True)  # its writer lives, and has just published it
 
 
 def remove_tree(folder: Path) -> None:
@@ -295,9 +275,9 @@ def remove_tree(folder: Path) -> None:
 
 def is_full(error: BaseException | None) -> bool:
     """True if an error, or one that it came from, says that the disk or the quota is full."""
-    if error is None:
-        return False
-    return (isinstance(error, OSError) and error.errno in _FULL) or is_full(error.__cause__ or error.__context__)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return error is not None and is_full(error.__cause__ or error.__context__)
 
 
 def inside(name: str) -> str:
@@ -315,21 +295,17 @@ def lock(descriptor: int) -> bool:
     """
     try:
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE)
+        return True
     except OSError as error:
-        if error.errno in _NO_OFD:
-            return _flock(descriptor)
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        if error.errno not in _NO_OFD:
             raise
-        return False
-    return True
-
-
-def _flock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
     except BlockingIOError:
         return False
-    return True
 
 
 def is_locked(path: str | os.PathLike[str], dir_fd: int | None = None) -> bool:
@@ -341,6 +317,6 @@ def is_locked(path: str | os.PathLike[str], dir_fd: int | None = None) -> bool:
     try:
         return bool(struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WHOLE_FILE))[0] != fcntl.F_UNLCK)
     except OSError:
-        return not _flock(descriptor)  # flock cannot be tested: it is taken for an instant
+        return not lock(descriptor)  # flock cannot be tested: it is taken for an instant
     finally:
         os.close(descriptor)

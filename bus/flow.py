@@ -9,7 +9,7 @@ replied for the round before.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,8 +29,8 @@ class Step:
 
     name: str
     agent: str = ""
-    command: tuple[str, ...] = ()
-    reads: tuple[str, ...] = ()
+    command: Sequence[str] = ()
+    reads: Sequence[str] = ()
     writes: Mapping[str, str] = field(default_factory=dict)
     tries: int = DEFAULT_TRIES
     minutes: float = DEFAULT_MINUTES
@@ -49,38 +49,21 @@ def source(name: str) -> str:
 
 
 def steps(flow: Mapping[str, Mapping[str, Any]]) -> list[Step]:
-    """The steps of a flow document, in order of their names; raises BadFlow."""
-    known = [
-        Step(
-            name=name,
-            agent=entry.get("agent", ""),
-            command=tuple(entry.get("command", ())),
-            reads=tuple(entry.get("reads", ())),
-            writes=dict(entry.get("writes", {})),
-            tries=int(entry.get("tries", DEFAULT_TRIES)),
-            minutes=float(entry.get("minutes", DEFAULT_MINUTES)),
-            settings=dict(entry.get("settings", {})),
-        )
-        for name, entry in sorted(flow.items())
-    ]
-    _check(known)
-    return known
-
-
-def _check(known: list[Step]) -> None:
-    names = {step.name for step in known}
+    """The steps of a flow document, in order of their names; raises BadFlow, TypeError for an unknown key."""
+    known = [Step(name, **entry) for name, entry in sorted(flow.items())]
     for step in known:
         if not STEP.fullmatch(step.name):
             raise BadFlow(f"flow: {step.name!r}: a step's name is digits, a dash and a word, like 45-dedupe")
         for name in step.reads:
-            if source(name) and source(name) not in names:
+            if source(name) and source(name) not in flow:
                 raise BadFlow(f"flow: {step.name}: reads {name}, but there is no step {source(name)}")
     done: set[str] = set()
     while len(done) < len(known):
         ready = {step.name for step in known if {name for name, n in step.needs(1)} <= done} - done
         if not ready:
-            raise BadFlow(f"flow: steps wait for each other: {', '.join(sorted(names - done))}")
+            raise BadFlow(f"flow: steps wait for each other: {', '.join(sorted(flow.keys() - done))}")
         done |= ready
+    return known
 
 
 def request(step: Step, round: int) -> dict[str, Any]:
@@ -106,21 +89,18 @@ def stale(replies: Mapping[tuple[str, int], Mapping[str, Any]], own: Mapping[str
     `replies` maps (step, round) to reply documents, `own` maps names of the run's own files to their sha256.
     An input that has no reply just now judges nothing.
     """
+
+    def now(name: str, round: int) -> str | None:
+        """The present sha256 of a read name; "" if its step replied without it, None if that cannot be told."""
+        if not (step := source(name)):
+            return own.get(name)
+        if (reply := replies.get((step, round - name.startswith(BEFORE)))) is None:
+            return None
+        inner = name.removeprefix(BEFORE).partition("/")[2]
+        return str(reply["artifacts"].get(inner, {"sha256": ""})["sha256"])
+
     return [
         key
         for key, reply in sorted(replies.items())
-        if any(_now(name, key[1], replies, own) not in (None, sha256) for name, sha256 in reply["read"].items())
+        if any(now(name, key[1]) not in (None, sha256) for name, sha256 in reply["read"].items())
     ]
-
-
-def _now(
-    name: str, round: int, replies: Mapping[tuple[str, int], Mapping[str, Any]], own: Mapping[str, str]
-) -> str | None:
-    """The present sha256 of a read name; "" if its step replied without it, None if that cannot be told."""
-    if not (step := source(name)):
-        return own.get(name)
-    reply = replies.get((step, round - name.startswith(BEFORE)))
-    if reply is None:
-        return None
-    artifact = reply["artifacts"].get(name.removeprefix(BEFORE).partition("/")[2])
-    return artifact["sha256"] if artifact else ""

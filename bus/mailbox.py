@@ -17,10 +17,9 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from bus import files, schema, tries
 from bus.claim import Claim
@@ -31,7 +30,6 @@ PARTS = ("inbox", "work", "outbox", "dead")
 MAX_REQUEST = 16 * 1024 * 1024  # bytes; larger input belongs in an artifact that the request names
 SETTLE_S = 1.0  # an unparsable request must stay unchanged this long before it is dead: `cp` may still be writing it
 _REQUEST = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _REFUSED = {  # what opening a request may say that waiting does not change
     errno.ELOOP: "is a symbolic link; links are not followed",
     errno.EISDIR: "is a folder, not a request",
@@ -59,8 +57,7 @@ def order(id: str) -> tuple[int, str]:
     return len(id), id
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(NamedTuple):
     """The names in one mailbox at one look; the inbox is read first, so a request that moves on is never missed."""
 
     requests: frozenset[str]
@@ -96,18 +93,18 @@ class Mailbox:
         self.request_schema, self.reply_schema, self.tries, self.hold = request, reply, tries, hold
         if self.folder.is_symlink():
             raise BadFile(f"{self.folder}: is a symbolic link; a mailbox is a folder of its run")
+        self._not_before: dict[str, float] = {}  # ID -> this process's monotonic clock
+        self._torn: dict[str, tuple[str, float]] = {}  # ID -> hash of its unparsable bytes, when first seen
         self._fds: list[int] = []  # opened once, and no link: what is swapped for one later leads nowhere
         try:
             for part in PARTS:
                 with contextlib.suppress(FileExistsError):
                     files.make_folder(self.folder / part, durable)
-                self._fds.append(os.open(self.folder / part, _FOLDER))
+                self._fds.append(os.open(self.folder / part, files.FOLDER))
         except OSError:
             self.close()
             raise
         self.inbox_fd, self.work_fd, self.outbox_fd, self.dead_fd = self._fds
-        self._not_before: dict[str, float] = {}  # ID -> this process's monotonic clock
-        self._torn: dict[str, tuple[str, float]] = {}  # ID -> hash of its unparsable bytes, when first seen
 
     def close(self) -> None:
         while self._fds:
@@ -136,7 +133,7 @@ class Mailbox:
         return new
 
     def _bytes(self, document: dict[str, Any]) -> bytes:
-        return files.canonical(schema.check(document, self.request_schema) if self.request_schema else document)
+        return files.canonical(schema.check(document, self.request_schema))
 
     def _same(self, id: str, data: bytes, before: str | None, what: str) -> bool:
         """True if what is there under an ID (`before`: its sha256) is `data`; from now on that is durable."""
@@ -149,36 +146,29 @@ class Mailbox:
             )
         if self.durable:
             with contextlib.suppress(FileNotFoundError):
-                files.fsync(f"{id}.json", self.inbox_fd)  # a person's `cp` has not done so
+                files.fsync(self.folder / "inbox" / f"{id}.json")  # a person's `cp` has not done so
             for folder_fd in (self.inbox_fd, self.outbox_fd):
                 os.fsync(folder_fd)
         return True
 
     def _asked_hash(self, id: str) -> str | None:
-        """The hash of a waiting request in its one byte form, however it was put; of its bytes where they are torn."""
+        """The sha256 of a waiting request in its one byte form, however it was put."""
         try:
             data = files.read_bytes(f"{id}.json", MAX_REQUEST, self.inbox_fd)
             return files.sha256(files.canonical(files.parse(data, id)))
         except FileNotFoundError:
             return None
         except BadFile:
-            return "what cannot be read"
+            return "not readable"
 
     # -- looking --------------------------------------------------------------------------------------------
 
     def listing(self, replies: bool = True) -> Listing:
         """What is here now: one pass over inbox/, then (if wanted: they may be 100,000) the replies, then dead/."""
-        requests, strange = set(), set()
-        for name in os.listdir(self.inbox_fd):
-            if name.endswith(".json") and ID.fullmatch(name[:-5]):
-                requests.add(name[:-5])
-            elif not name.startswith("."):
-                strange.add(name)
-        end = "" if self.folders else ".json"
-        names = os.listdir(self.outbox_fd) if replies else []
-        answered = filter(ID.fullmatch, (name.removesuffix(end) for name in names if name.endswith(end)))
-        dead = (name[:-5] for name in os.listdir(self.dead_fd) if name.endswith(".json"))
-        return Listing(frozenset(requests), frozenset(answered), frozenset(dead), frozenset(strange))
+        asked = frozenset(name for name in os.listdir(self.inbox_fd) if name[0] != ".")
+        requests = _ids(asked, ".json")
+        answered = _ids(os.listdir(self.outbox_fd), "" if self.folders else ".json") if replies else frozenset()
+        return Listing(requests, answered, _ids(os.listdir(self.dead_fd), ".json"), _strange(asked, requests))
 
     def state(self, id: str) -> State | None:
         """The state of one ID, by the rule at the top of this file, or None where nothing is known of it."""
@@ -192,7 +182,7 @@ class Mailbox:
             return "running"
         if self.held():
             return "held"
-        return "failed" if any(one.failed or one.died or one.waits for one in self.history(id)) else "waiting"
+        return "failed" if any(one.failed or one.kind in ("death", "disk") for one in self.history(id)) else "waiting"
 
     def held(self) -> bool:
         return self.hold is not None and os.path.lexists(self.hold)
@@ -200,7 +190,7 @@ class Mailbox:
     def answered(self, id: str) -> bool:
         if not self.folders:
             return files.exists(f"{id}.json", self.outbox_fd)
-        return files.exists(f"{id}/reply.json", self.outbox_fd) and _is(stat.S_ISDIR, id, self.outbox_fd)
+        return files.exists(f"{id}/reply.json", self.outbox_fd) and _is_folder(id, self.outbox_fd)
 
     def is_dead(self, id: str) -> bool:
         return files.exists(f"{id}.json", self.dead_fd)
@@ -210,15 +200,15 @@ class Mailbox:
         name, folder_fd = f"{check_id(id)}.json", self.outbox_fd
         try:
             if self.folders:  # one that is swapped for another meanwhile is read from neither of the two in part
-                name, folder_fd = "reply.json", os.open(id, _FOLDER, dir_fd=self.outbox_fd)
+                name, folder_fd = "reply.json", os.open(id, files.FOLDER, dir_fd=self.outbox_fd)
             data = files.read_bytes(name, files.MAX_DOCUMENT, folder_fd)
         except (FileNotFoundError, NotADirectoryError):
             return None
         finally:
             if folder_fd != self.outbox_fd:
                 os.close(folder_fd)
-        document = files.parse(data, f"{self.name}/outbox/{id}")
-        return schema.check(document, self.reply_schema) if self.reply_schema else document
+        document: dict[str, Any] = schema.check(files.parse(data, f"{self.name}/outbox/{id}"), self.reply_schema)
+        return document
 
     def answered_hash(self, id: str) -> str | None:
         """The sha256 of the request that was answered under this ID, or None where there is no reply."""
@@ -228,6 +218,10 @@ class Mailbox:
     def history(self, id: str) -> list[tries.Try]:
         return tries.history(self.work(id))
 
+    def exhausted(self, id: str) -> str | None:
+        """Why a request gets no further try, in words, or None."""
+        return tries.exhausted(self.history(id), tries.kept(self.work(id)), self.tries)
+
     def work(self, id: str) -> Path:
         return self.folder / "work" / check_id(id)
 
@@ -235,7 +229,7 @@ class Mailbox:
 
     def serve(self) -> None:
         """Call once before claiming: remove what agents that were killed right after a reply left in work/."""
-        for id in filter(ID.fullmatch, os.listdir(self.work_fd)):
+        for id in _ids(os.listdir(self.work_fd), ""):
             if self.answered(id) and not files.exists(f"{id}.json", self.inbox_fd):
                 files.remove_tree(self.work(id))
 
@@ -294,9 +288,8 @@ class Mailbox:
         if not self._read(claim, status.st_size):
             return False
         claim.tried = files.exists(id, self.work_fd)
-        if claim.tried and not _is(stat.S_ISDIR, id, self.work_fd):
-            self.bury(id, "file", f"work/{id}: is no folder but in its place; remove it, then bin/retry")
-            return False
+        if claim.tried and not _is_folder(id, self.work_fd):
+            return self._refuse(id, "file", f"work/{id} is no folder; remove it, then bin/retry")
         claim.note_begun(status.st_mode)
         if claim.tried and (why := self.exhausted(id)):
             claim.give_up("tries", why)
@@ -322,10 +315,7 @@ class Mailbox:
         name, data = f"inbox/{claim.id}.json", b""
         try:
             data = files.read_open(claim.descriptor, size, MAX_REQUEST, name)
-            document = files.parse(data, name)
-            if self.request_schema:
-                schema.check(document, self.request_schema)
-            claim.asks(document)
+            claim.asks(schema.check(files.parse(data, name), self.request_schema))
         except schema.Invalid as error:
             return self._refuse(claim.id, "request", str(error))
         except BadFile as error:
@@ -338,10 +328,6 @@ class Mailbox:
         if self._torn.get(id, ("", 0.0))[0] != seen:
             self._torn[id] = (seen, now)
         return now - self._torn[id][1] < SETTLE_S
-
-    def exhausted(self, id: str) -> str | None:
-        """Why a request gets no further try, in words, or None."""
-        return tries.exhausted(self.history(id), tries.kept(self.work(id)), self.tries)
 
     def withdraw(self, id: str) -> None:
         """Take back a request that nobody works on; its tries stay."""
@@ -364,16 +350,10 @@ class Mailbox:
 
     def bury(self, id: str, kind: str, message: str, request_sha256: str | None = None) -> None:
         """Give a request up: dead/ID.json says why. The request stays. A second marker changes nothing."""
-        document = {
-            "schema": "dead.v1",
-            "id": id,
-            "kind": kind,
-            "message": files.readable(message),
-            "request_sha256": request_sha256,
-            "tries": [one.summary() for one in self.history(id)],
-        }
+        letter = {"schema": "dead.v1", "id": id, "kind": kind, "message": files.readable(message)}
+        letter |= {"request_sha256": request_sha256, "tries": [one.summary() for one in self.history(id)]}
         try:
-            files.publish(self.dead_fd, f"{id}.json", files.pretty(schema.check(document, "dead.v1")), self.durable)
+            files.publish(self.dead_fd, f"{id}.json", files.pretty(schema.check(letter, "dead.v1")), self.durable)
         except FileExistsError:
             pass
         except OSError as error:
@@ -390,11 +370,18 @@ class Mailbox:
             os.rename(f"{id}.json", work / f"{tries.RETRIED}{last}.json", src_dir_fd=self.dead_fd)
         except FileNotFoundError:
             raise BadFile(f"{self.name}: {id}: there is no dead letter of this ID") from None
-        if self.durable:
-            for folder in (work, work.parent, self.folder / "dead"):
-                files.fsync(folder)
+        for folder in (work, work.parent, self.folder / "dead") if self.durable else ():
+            files.fsync(folder)
         self._not_before.pop(id, None)
 
 
-def _is(kind: Callable[[int], bool], name: str, folder_fd: int) -> bool:
-    return kind(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode)
+def _ids(names: Iterable[str], end: str) -> frozenset[str]:
+    return frozenset(filter(ID.fullmatch, (name.removesuffix(end) for name in names if name.endswith(end))))
+
+
+def _strange(names: Iterable[str], ids: frozenset[str]) -> frozenset[str]:
+    return frozenset(name for name in names if name.removesuffix(".json") not in ids or not name.endswith(".json"))
+
+
+def _is_folder(name: str, folder_fd: int) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode)

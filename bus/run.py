@@ -8,30 +8,26 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bus import files, flow, schema
 from bus.mailbox import Mailbox, check_id
 
 MEMORY = "memory"  # a reserved name in the runs folder: what every run may know
 FOREVER = 10**9  # rounds: "forever"
-_STAGING = ".new-"
 
 
 class RunError(Exception):
     """A run that cannot be made or opened; one line: where, what, what to do."""
 
 
-@dataclass
-class Progress:
-    """What a look at a run found and did: `put` requests, `stale` replies that were set aside."""
+class Progress(NamedTuple):
+    """What a look at a run did: the requests that it put, the stale replies that it set aside, as (mailbox, ID)."""
 
-    put: list[tuple[str, str]] = field(default_factory=list)
-    stale: list[tuple[str, str]] = field(default_factory=list)
+    put: list[tuple[str, str]]
+    stale: list[tuple[str, str]]
 
 
 class Run:
@@ -50,8 +46,11 @@ class Run:
             self.steps = flow.steps(self.document["flow"])
         except flow.BadFlow as error:
             raise RunError(f"{folder}: run.json: {error}; restore it from a copy") from None
+        self.seed = int(self.document["seed"])
+        self.services: Mapping[str, Any] = self.document["services"]
         for name in self.services:
             check_id(name)
+        self.hold = self.folder / "HOLD"
         self._mailboxes: dict[str, Mailbox] = {}
         self._replies: dict[tuple[str, int, int, int, int], dict[str, Any]] = {}
 
@@ -71,16 +70,16 @@ class Run:
             "flow": dict(the_flow),
             "services": dict(services),
         }
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = folder.parent / f"{_STAGING}{folder.name}-{os.urandom(4).hex()}"
+        with contextlib.suppress(FileExistsError):
+            files.make_folder(folder.parent, durable=True)
+        staging = folder.parent / f".new-{folder.name}-{os.urandom(4).hex()}"
         try:
-            staging.mkdir()
             for name in names:
-                Mailbox(staging / name).close()
+                Mailbox(staging / name, durable=False).close()
             (staging / "supervisor").mkdir()
-            files.publish_path(staging / "goal.md", goal.encode())
-            files.publish_path(staging / "ROUNDS", f"{rounds}\n".encode())
-            files.publish_path(staging / "run.json", files.pretty(schema.check(document, "run.v1")))
+            for file, data in {"goal.md": goal.encode(), "ROUNDS": f"{rounds}\n".encode()}.items():
+                files.publish_path(staging / file, data, durable=False)
+            files.publish_path(staging / "run.json", files.pretty(schema.check(document, "run.v1")), durable=False)
             files.sync_tree(staging)
             if os.path.lexists(folder):  # `rename` itself would replace an empty folder
                 raise FileExistsError(errno.EEXIST, "is there already", str(folder))
@@ -94,18 +93,6 @@ class Run:
         for mailbox in self._mailboxes.values():
             mailbox.close()
         self._mailboxes.clear()
-
-    @property
-    def seed(self) -> int:
-        return int(self.document["seed"])
-
-    @property
-    def services(self) -> Mapping[str, Any]:
-        return self.document["services"]
-
-    @property
-    def hold(self) -> Path:
-        return self.folder / "HOLD"
 
     @property
     def rounds(self) -> int:
@@ -128,19 +115,12 @@ class Run:
     def mailbox(self, name: str) -> Mailbox:
         """The mailbox of a step or of a service, opened once."""
         if name not in self._mailboxes:
-            if name in self.services:
-                entry = self.services[name]
-                self._mailboxes[name] = Mailbox(
-                    self.folder / name,
-                    folders=False,
-                    request=entry.get("request"),
-                    reply=entry.get("reply"),
-                    tries=int(entry.get("tries", flow.DEFAULT_TRIES)),
-                    hold=self.hold,
-                )
+            if (entry := self.services.get(name)) is None:
+                kind: dict[str, Any] = {"tries": self.step(name).tries}
             else:
-                step = self.step(name)
-                self._mailboxes[name] = Mailbox(self.folder / name, tries=step.tries, hold=self.hold)
+                kind = {"folders": False, "request": entry.get("request"), "reply": entry.get("reply")}
+                kind["tries"] = int(entry.get("tries", flow.DEFAULT_TRIES))
+            self._mailboxes[name] = Mailbox(self.folder / name, hold=self.hold, **kind)
         return self._mailboxes[name]
 
     def reply(self, step: str, round: int) -> dict[str, Any] | None:
@@ -174,7 +154,7 @@ class Run:
 
         Looking twice adds nothing.
         """
-        progress = Progress()
+        progress = Progress([], [])
         if self.hold.exists():
             return progress
         replied, asked = self.listings()
@@ -194,13 +174,12 @@ class Run:
 
     def set_aside(self, step: str, id: str) -> bool:
         """Move a reply out of the way, to STEP/stale/ID-K; False if another did so first."""
-        folder = self.folder / step / "stale"
+        folder, count = self.folder / step / "stale", 1
         folder.mkdir(exist_ok=True)
-        count = 1
-        while (target := folder / f"{id}-{count}").exists():
+        while (folder / f"{id}-{count}").exists():
             count += 1
         try:
-            os.rename(self.folder / step / "outbox" / id, target)
+            os.rename(self.folder / step / "outbox" / id, folder / f"{id}-{count}")
         except FileNotFoundError:
             return False
         return True
@@ -222,10 +201,3 @@ class Run:
 def round_of(id: str) -> int | None:
     """The round of an ID such as r12, or None for other IDs."""
     return int(id[1:]) if id[:1] == "r" and id[1:].isdecimal() and id[1] != "0" else None
-
-
-def free_bytes(folder: Path) -> int:
-    """Bytes free on the disk of a folder."""
-    with contextlib.suppress(OSError):
-        return shutil.disk_usage(folder).free
-    return 0

@@ -25,7 +25,7 @@ BACK_OFF_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, *(30.0,) * 6)
 GRACE_S = 15.0  # from SIGTERM to SIGKILL: a trainer writes its checkpoint in that time
 KILL_S = 5.0  # what was killed may need a moment to end, on a busy machine or in a slow system call
 TICK_S = 0.5
-_MAX_LINE = 65536
+_PIPE = 65536  # bytes that a pipe holds, so that one read takes all
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,6 @@ class Child:
     started: float = 0.0
     heard: float = 0.0
     beat: dict[str, Any] = field(default_factory=dict)
-    rest: bytes = b""
     in_a_row: int = 0
     restarts: int = 0
     due: float = 0.0
@@ -76,7 +75,7 @@ class Supervisor:
         self.tick, self.log = tick, log
         self.silent_s, self.back_off_s, self.grace_s = silent_s, back_off_s, grace_s
         self.stopping = False
-        self._orphans: dict[int, float] = {}  # process group of a dead program -> when what is left of it is killed
+        self._ending: dict[int, float] = {}  # process group -> when what is left of it is killed
         self._poll = select.poll()
         self._by_fd: dict[int, tuple[Callable[[Child], None], Child]] = {}
         self._wake_r, self._wake_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -95,7 +94,7 @@ class Supervisor:
                 for child in self.children.values():
                     self._start_if_due(child)
                     self._end_if_hung(child)
-                self._kill_orphans()
+                self._kill_late()
                 if self.tick(self.children):
                     break
                 now = time.monotonic()
@@ -120,7 +119,7 @@ class Supervisor:
             return
         finally:
             os.close(write)
-        child.pipe, child.pidfd, child.beat, child.rest = read, os.pidfd_open(child.process.pid), {}, b""
+        child.pipe, child.pidfd, child.beat = read, os.pidfd_open(child.process.pid), {}
         self._by_fd[child.pipe], self._by_fd[child.pidfd] = (self._hear, child), (self._bury, child)
         for descriptor in (child.pipe, child.pidfd):
             self._poll.register(descriptor, select.POLLIN)
@@ -135,17 +134,15 @@ class Supervisor:
                 react(child)
 
     def _hear(self, child: Child) -> None:
-        data = os.read(child.pipe, _MAX_LINE)
+        data = os.read(child.pipe, _PIPE)
         if not data:  # the program closed it; its death follows, or it is silent from now on
             self._forget(child.pipe)
             return
         child.heard = time.monotonic()
-        *lines, child.rest = (child.rest + data)[-_MAX_LINE:].split(b"\n")
-        for line in lines:
-            with contextlib.suppress(ValueError):
-                beat = json.loads(line)
-                if isinstance(beat, dict):
-                    child.beat = beat
+        with contextlib.suppress(ValueError):
+            beat = json.loads(data.splitlines()[-1])  # whole: each beat was written in one piece
+            if isinstance(beat, dict):
+                child.beat = beat
 
     def _forget(self, descriptor: int) -> None:
         if self._by_fd.pop(descriptor, None):
@@ -158,9 +155,7 @@ class Supervisor:
         self._forget(child.pipe)
         self._forget(child.pidfd)
         child.process, child.beat = None, {}
-        if _signal_group(group, signal.SIGTERM):  # its children, if any, may end by themselves first
-            _signal_group(group, signal.SIGCONT)  # a stopped process hears SIGTERM only once it goes on
-            self._orphans[group] = time.monotonic() + self.grace_s
+        self._end_group(group)  # its children, if any, may end by themselves first
         self._after_death(child, f"ended: {signal.Signals(-code).name if code < 0 else f'exit {code}'}")
 
     def _after_death(self, child: Child, how: str) -> None:
@@ -190,29 +185,31 @@ class Supervisor:
         child.process.kill()  # a death, not a stop: a request that hangs its agent each time is given up
         self._bury(child)
 
-    def _kill_orphans(self) -> None:
-        for group, when in list(self._orphans.items()):
-            if time.monotonic() >= when:
+    def _end_group(self, group: int) -> None:
+        """SIGTERM to a process group, and after the grace SIGKILL to what is left of it."""
+        if _signal_group(group, signal.SIGTERM):
+            _signal_group(group, signal.SIGCONT)  # a stopped process hears SIGTERM only once it goes on
+            self._ending[group] = time.monotonic() + self.grace_s
+
+    def _kill_late(self) -> None:
+        now = time.monotonic()
+        for group, when in list(self._ending.items()):
+            if now >= when:
                 _signal_group(group, signal.SIGKILL)
-            if not _signal_group(group, 0) or time.monotonic() >= when:
-                del self._orphans[group]
+            if not _signal_group(group, 0) or now >= when + KILL_S:
+                del self._ending[group]
 
     def _stop_all(self) -> None:
-        """SIGTERM to every group, SIGKILL to what is left after the grace; returns when nothing is left."""
-        living = {child.process.pid: child for child in self.children.values() if child.process}
-        groups = [*living, *self._orphans]
-        for number, patience in ((signal.SIGTERM, self.grace_s), (signal.SIGKILL, KILL_S)):
-            groups = [
-                group for group in groups if _signal_group(group, number) and _signal_group(group, signal.SIGCONT)
-            ]
-            end = time.monotonic() + patience
-            while groups and time.monotonic() < end:
-                time.sleep(0.02)
-                for group in groups:
-                    if group in living and (process := living[group].process):
-                        process.poll()
-                groups = [group for group in groups if _signal_group(group, 0)]
-        for child in living.values():
+        """End every group; returns when nothing is left."""
+        living = [(child, child.process) for child in self.children.values() if child.process]
+        for _, process in living:
+            self._end_group(process.pid)
+        while self._ending:
+            time.sleep(0.02)
+            for _, process in living:
+                process.poll()
+            self._kill_late()
+        for child, _ in living:
             self._forget(child.pipe)
             self._forget(child.pidfd)
             child.process = None

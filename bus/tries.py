@@ -19,62 +19,59 @@ from bus import files
 RETRIED = "retried-after-"
 _TRY = re.compile(r"try-([0-9]{1,6})")
 _MARK = re.compile(RETRIED + r"([0-9]{1,6})\.json")
+DEATH = {"kind": "death", "message": "ended by a signal"}  # what a try with no (whole) crash.json says
 DEATHS = 5  # deaths by signal in a row that kept nothing new: a request that kills its agent, not a busy machine
-FREE = frozenset(
-    {"disk", "stopped", "repaired"}
-)  # failures that do not count: it waits, it was asked to, it was mended
+FREE = frozenset({"disk", "stopped", "repaired"})  # do not count: it waits, it was asked to, it was mended
 MAX_WAIT_S = 60.0  # between two tries; the first waits 1 s, then double
 DISK_WAIT_S = 30.0  # a full disk is looked at again twice a minute
 
 
 @dataclass(frozen=True)
 class Try:
+    """One try: how it ended (`crash`: error.v1), and the names that kept/ held when it began."""
+
     number: int
-    crash: dict[str, Any] | None  # error.v1, or None for a death by signal
-    before: frozenset[str]  # the names that kept/ held when it began
+    crash: dict[str, Any]
+    before: frozenset[str]
 
     @property
-    def died(self) -> bool:
-        return self.crash is None or self.crash.get("kind") == "death"
+    def kind(self) -> str:
+        return str(self.crash["kind"])
 
     @property
     def failed(self) -> bool:
-        return not self.died and self.crash is not None and self.crash.get("kind") not in FREE
-
-    @property
-    def waits(self) -> bool:
-        return self.crash is not None and self.crash.get("kind") == "disk"
+        """True if it counts against the tries that a request has."""
+        return self.kind not in FREE and self.kind != "death"
 
     def summary(self) -> dict[str, Any]:
-        crash = self.crash or {"kind": "death", "message": "ended by a signal"}
-        return {"n": self.number, "kind": crash["kind"], "message": crash["message"], "seconds": crash.get("seconds")}
+        found = {"kind": self.kind, "message": self.crash["message"], "seconds": self.crash.get("seconds")}
+        return {"n": self.number, **found}
 
 
 def all_tries(work: Path) -> list[Try]:
     """Every try at a request, in order; also those before a dead letter was brought back."""
-    try:
-        numbers = sorted(int(m[1]) for m in map(_TRY.fullmatch, os.listdir(work)) if m)
-    except FileNotFoundError:
-        return []
-    return [Try(n, _document(work / f"try-{n}" / "crash.json"), _before(work / f"try-{n}")) for n in numbers]
+    return [Try(n, _crash(work / f"try-{n}"), _before(work / f"try-{n}")) for n in sorted(_numbers(work, _TRY))]
 
 
 def history(work: Path) -> list[Try]:
     """The tries that count: those since the last dead letter was brought back."""
-    try:
-        names = os.listdir(work)
-    except FileNotFoundError:
-        return []
-    since = max((int(m[1]) for m in map(_MARK.fullmatch, names) if m), default=0)
+    since = max(_numbers(work, _MARK), default=0)
     return [one for one in all_tries(work) if one.number > since]
 
 
-def _document(path: Path) -> dict[str, Any] | None:
+def _numbers(work: Path, form: re.Pattern[str]) -> list[int]:
     try:
-        document = files.read_json(path)
+        return [int(found[1]) for found in map(form.fullmatch, os.listdir(work)) if found]
+    except FileNotFoundError:
+        return []
+
+
+def _crash(folder: Path) -> dict[str, Any]:
+    try:
+        document = files.read_json(folder / "crash.json")
     except (FileNotFoundError, files.BadFile):
-        return None  # a torn crash.json is a death while it was written
-    return document if isinstance(document, dict) and {"kind", "message"} <= document.keys() else None
+        return DEATH  # also a torn one: it died while that was written
+    return document if isinstance(document, dict) and {"kind", "message"} <= document.keys() else DEATH
 
 
 def _before(folder: Path) -> frozenset[str]:
@@ -105,8 +102,7 @@ def make(folder: Path) -> None:
 def begin(work: Path) -> Path:
     """Make the folder of a new try and note what was kept before it; returns the folder."""
     make(work)
-    last = max((one.number for one in all_tries(work)), default=0)
-    folder = work / f"try-{last + 1}"
+    folder = work / f"try-{max(_numbers(work, _TRY), default=0) + 1}"
     try:
         folder.mkdir()
     except FileExistsError:  # where locks do not reach, another has begun this try just now
@@ -119,22 +115,16 @@ def begin(work: Path) -> Path:
     return folder
 
 
-def number(folder: Path) -> int:
-    """The number of a try's folder."""
-    return int(folder.name.partition("-")[2])
-
-
 def exhausted(history: list[Try], kept_now: frozenset[str], limit: int) -> str | None:
     """Why no further try is due, in words, or None: `limit` failures, or five deaths in a row that kept nothing new."""
     failures = [one for one in history if one.failed]
     if failures and len(failures) >= limit:
-        last = failures[-1].crash or {}
-        return f"{len(failures)} tries failed; the last: {last.get('message', '')}"
+        return f"{len(failures)} tries failed; the last: {failures[-1].crash['message']}"
     deaths, after = 0, kept_now
     for one in reversed(history):
-        if one.died and not after - one.before:
+        if one.kind == "death" and not after - one.before:
             deaths += 1
-        elif one.crash is None or one.crash.get("kind") not in FREE:
+        elif one.kind not in FREE:
             break
         after = one.before
     if deaths >= DEATHS:

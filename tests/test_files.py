@@ -47,10 +47,11 @@ def test_parse_refuses(text: str) -> None:
 @pytest.mark.parametrize("nameless", [os.O_TMPFILE, os.O_DIRECTORY])  # the second is refused as FUSE refuses the first
 def test_publish_is_new_or_nothing(tmp_path: Path, nameless: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "O_TMPFILE", nameless)
-    with files.open_folder(tmp_path) as folder_fd:
-        files.publish(folder_fd, "a.json", b"first")
-        with pytest.raises(FileExistsError):
-            files.publish(folder_fd, "a.json", b"second")
+    folder_fd = os.open(tmp_path, files.FOLDER)
+    files.publish(folder_fd, "a.json", b"first")
+    with pytest.raises(FileExistsError):
+        files.publish(folder_fd, "a.json", b"second")
+    os.close(folder_fd)
     assert (tmp_path / "a.json").read_bytes() == b"first"
     assert os.stat(tmp_path / "a.json").st_nlink == 1
     assert os.listdir(tmp_path) == ["a.json"]
