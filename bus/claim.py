@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 import stat
-import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 # A service's request is made executable while it is worked on: with no lock held, `ls -l` shows that its agent died.
 BEGUN = stat.S_IXUSR
 
-_open: weakref.WeakSet[Claim] = weakref.WeakSet()
+_open: set[Claim] = set()
 
 
 def _close_in_child() -> None:
@@ -57,8 +56,8 @@ class Claim:
                 raise schema.Invalid(f"its {key} is {str(document[key])[:100]!r}, not {own!r}; was it copied here?")
         try:
             self.request, self.request_sha256 = document, files.sha256(files.canonical(document))
-        except RecursionError:
-            raise schema.Invalid("is nested too deeply") from None
+        except TypeError as error:  # nested more deeply than can be written
+            raise schema.Invalid(str(error)) from None
 
     def note_begun(self, mode: int) -> None:
         """Leave a trace for the case of a death, without a folder a message; and count the death that left one."""
@@ -171,6 +170,7 @@ class Claim:
 
     def close(self) -> None:
         descriptor, self.descriptor = self.descriptor, -1
+        _open.discard(self)
         if descriptor >= 0:
             os.close(descriptor)
 

@@ -13,7 +13,6 @@ import errno
 import fcntl
 import hashlib
 import json
-import math
 import os
 import shutil
 import stat
@@ -22,6 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 MAX_DOCUMENT = 64 * 1024 * 1024  # bytes; a JSON document past this is a mistake or an attack, artifacts may be larger
 HASH_BLOCK = 1 << 20  # bytes read at a time when hashing: large enough for a disk, small enough for a 35 MB agent
 DRAFT = ".draft-"  # hidden names are never read; leftovers are swept when a run starts
@@ -29,6 +30,7 @@ BATCH = 200  # files open at once: well under the 1,024 that a process may have
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # how a folder is opened
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_STRICT = orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 _NO_OFD = (errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP)  # file systems that lack these locks
 _FLOCK = "hhqqi0q"  # struct flock of 64-bit Linux
@@ -39,38 +41,31 @@ class BadFile(Exception):
     """A file that must not be read: not regular, a link, too large, not JSON. The text names the file and the rule."""
 
 
-_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
-
-
 def canonical(document: Any) -> bytes:
     """The one byte form of a JSON document: UTF-8, keys in their own order, no NaN, one final newline."""
-    return (_compact(document) + "\n").encode("utf-8", "surrogatepass")
+    data = orjson.dumps(document, option=_STRICT)
+    if b"null" in data:  # for NaN, too
+        json.dumps(document, allow_nan=False)
+    return data
 
 
 def pretty(document: Any) -> bytes:
     """JSON for files that people read: indented by two."""
-    return (json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode("utf-8", "surrogatepass")
+    return (json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
 
 
 def readable(document: Any) -> Any:
     """A JSON document with a mark for what is no text: a message may quote a file's name of any bytes."""
-    return json.loads(pretty(document).decode("utf-8", "replace"))
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text} is not a number of JSON")
-    return number
-
-
-_decode = json.JSONDecoder(parse_constant=_finite, parse_float=_finite).decode
+    return json.loads(
+        json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    )
 
 
 def parse(data: bytes, name: str) -> Any:
     """The JSON document in `data`; raises BadFile for bytes that are not UTF-8, NaN, numbers that no float can hold."""
     try:
-        return _decode(data.decode("utf-8", "surrogatepass"))
-    except (ValueError, RecursionError) as error:
+        return orjson.loads(data)
+    except ValueError as error:
         raise BadFile(f"{name}: not JSON: {error}") from None
 
 

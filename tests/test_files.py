@@ -14,7 +14,11 @@ from bus.files import BadFile
 from tests.processes import environment, run
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
@@ -26,6 +30,12 @@ def test_canonical_is_read_back_and_stays(document: object) -> None:
     assert files.parse(data, "it") == document
     assert files.canonical(files.parse(data, "it")) == data
     assert files.parse(files.pretty(document), "it") == document
+
+
+@pytest.mark.parametrize("document", [float("nan"), {"a": [1.0, float("inf")]}, "\ud800", 2**64, {1}])
+def test_canonical_refuses_what_is_no_json(document: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        files.canonical(document)
 
 
 @given(st.binary(max_size=200))

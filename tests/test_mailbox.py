@@ -228,7 +228,7 @@ ODD: dict[str, tuple[Callable[[Path], object], str]] = {
     "a socket": (listener, "not a regular file"),
     "2 GB": (huge, "2,147,483,648 bytes, more than the 16,777,216"),
     "a list": (lambda path: path.write_text("[1]"), "not a JSON object"),
-    "half a character": (lambda path: path.write_text('{"id": "\\ud800"}'), "its id is"),
+    "half a character": (lambda path: path.write_text('{"id": "\\ud800"}'), "not JSON"),
     "another's": (lambda path: path.write_text('{"id": "p"}'), "its id is 'p', not 'q'"),
 }
 
@@ -252,9 +252,8 @@ def test_wrong_schemas_and_requests_of_others_are_dead_at_once(step_box: Mailbox
     (inbox / "r1.json").write_bytes(files.pretty({**ask(1), "more": 1}))
     (inbox / "r2.json").write_bytes(files.pretty(ask(1)))
     (inbox / "r3.json").write_bytes(files.pretty(ask(3, "20-other")))
-    (inbox / "r4.json").write_bytes(files.pretty({**ask(4), "id": "\udc80"}))
     assert list(step_box.claims()) == []
-    assert [letter(step_box, f"r{n}")["kind"] for n in (1, 2, 3, 4)] == ["request"] * 4
+    assert [letter(step_box, f"r{n}")["kind"] for n in (1, 2, 3)] == ["request"] * 3
     assert "more" in letter(step_box, "r1")["message"]
     assert "its id is 'r1', not 'r2'" in letter(step_box, "r2")["message"]
     assert "its step is '20-other', not '10-first'" in letter(step_box, "r3")["message"]
