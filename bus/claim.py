@@ -51,7 +51,7 @@ class Claim:
         """Take the request's document; raises Invalid for one that was meant for another ID or another step."""
         if not isinstance(document, dict):
             raise schema.Invalid("is not a JSON object")
-        for key, own in {"id": self.id, "step": self.mailbox.name}.items():
+        for key, own in (("id", self.id), ("step", self.mailbox.name)):
             if document.get(key, own) != own and (self.mailbox.folders or key == "id"):
                 raise schema.Invalid(f"its {key} is {str(document[key])[:100]!r}, not {own!r}; was it copied here?")
         try:
@@ -117,9 +117,11 @@ class Claim:
         """Publish the reply of a service; False if a reply was there already."""
         box = self.mailbox
         reply = schema.check({**reply, "request_sha256": self.request_sha256}, box.reply_schema)
-        taken = files.publish_many(box.outbox_fd, [(f"{self.id}.json", files.canonical(reply))], box.durable)
-        self.clean()
-        return not taken
+        try:
+            files.publish(box.outbox_fd, f"{self.id}.json", files.canonical(reply), box.durable)
+        except FileExistsError:
+            return self.clean()
+        return not self.clean()
 
     def fail(self, error: dict[str, Any]) -> None:
         """Record a failed try (`error`: kind, message, where and what else error.v1 takes) and put the next one off."""
@@ -154,8 +156,10 @@ class Claim:
 
     def clean(self) -> Literal[False]:
         """After a reply: the request goes, then the work folder, then the lock. Returns False, for the late."""
-        with contextlib.suppress(FileNotFoundError):
+        try:
             os.unlink(f"{self.id}.json", dir_fd=self.mailbox.inbox_fd)
+        except FileNotFoundError:
+            pass
         if self.tried or self.mailbox.folders:
             files.remove_tree(self.work)
         self.close()

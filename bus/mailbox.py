@@ -26,6 +26,7 @@ from bus.claim import Claim
 from bus.files import BadFile
 
 ID = re.compile(r"[0-9a-z][0-9a-z_-]{0,99}")
+_FILE = re.compile(ID.pattern + r"\.json")
 PARTS = ("inbox", "work", "outbox", "dead")
 MAX_REQUEST = 16 * 1024 * 1024  # bytes; larger input belongs in an artifact that the request names
 SETTLE_S = 1.0  # an unparsable request must stay unchanged this long before it is dead: `cp` may still be writing it
@@ -114,7 +115,15 @@ class Mailbox:
 
     def put(self, id: str, document: dict[str, Any]) -> bool:
         """Ask. True if the request is new, False if the same was asked before; Conflict if something else was."""
-        return self.put_many([(id, document)]) == 1
+        data = self._bytes(document)
+        while not self._same(check_id(id), data, self.answered_hash(id), "a reply"):
+            try:
+                files.publish(self.inbox_fd, f"{id}.json", data, self.durable)
+                return True
+            except FileExistsError:
+                if self._same(id, data, self._asked_hash(id), "a request"):
+                    break  # else answered, and so removed, while we looked: look again
+        return False
 
     def put_many(self, questions: Iterable[tuple[str, dict[str, Any]]]) -> int:
         """Ask many, at the price of two fsyncs for every 200; returns how many are new.
@@ -129,7 +138,7 @@ class Mailbox:
             new += len(batch) - len(taken)
             for id, data in batch:
                 if f"{id}.json" in taken and not self._same(id, data, self._asked_hash(id), "a request"):
-                    waiting.append((id, data))  # answered, and so removed, while we looked: look again
+                    waiting.append((id, data))
         return new
 
     def _bytes(self, document: dict[str, Any]) -> bytes:
@@ -240,7 +249,7 @@ class Mailbox:
             bad = f"bad-{files.sha256(os.fsencode(name))[:16]}"
             if bad not in listing.dead:
                 self.bury(bad, "name", f"inbox/{name[:200]!r}: not ID.json; IDs are 1 to 100 of a-z 0-9 _ -")
-        for id in sorted(listing.requests - listing.dead, key=order):  # an answered one is cleaned up on the way
+        for id in sorted(sorted(listing.requests - listing.dead), key=len):  # an answered one is cleaned up on the way
             if (claim := self.claim(id)) is not None:
                 yield claim
 
@@ -376,7 +385,8 @@ class Mailbox:
 
 
 def _ids(names: Iterable[str], end: str) -> frozenset[str]:
-    return frozenset(filter(ID.fullmatch, (name.removesuffix(end) for name in names if name.endswith(end))))
+    fits = (_FILE if end else ID).fullmatch
+    return frozenset(name.removesuffix(end) for name in names if fits(name))
 
 
 def _strange(names: Iterable[str], ids: frozenset[str]) -> frozenset[str]:
