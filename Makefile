@@ -4,16 +4,16 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help install pipeline status follow test lint format docs bench clean
+.PHONY: help install pipeline status follow test lint format docs bench bench-bus crash sharedfs clean
 
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
 PIP := .venv/bin/python -m pip --disable-pip-version-check install --quiet
 # Suffix-less commands of bin/; mypy takes files by name only.
 COMMANDS := $(filter-out bin/_% bin/%.py,$(wildcard bin/*))
-ROOMS := bus agents training $(wildcard benchmarks/*.py)
+ROOMS := bus agents training benchmarks
 
 help: ## list these targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r name what; do
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r name what; do
 	printf '  make %-9s %s\n' "$$name" "$$what"
 	done
 
@@ -48,6 +48,15 @@ docs: .venv/installed ## write the commands' own help texts into the README
 
 bench: .venv/installed ## measure what the README states, beside the field's figures
 	@exec .venv/bin/python -m benchmarks
+
+bench-bus: .venv/installed-bench ## measure the bus beside other file queues, which it installs
+	@exec .venv/bin/python -m benchmarks.bus
+
+crash: .venv/installed-dev ## try to break the bus, some minutes: [SEED=7]
+	@exec .venv/bin/python -m tests.crash --seed "$${SEED:-1}"
+
+sharedfs: .venv/installed ## try the bus on shared file systems, which it installs (as root, on Debian)
+	@exec .venv/bin/python -m tests.sharedfs
 
 clean: ## remove caches (never runs/, models/ or .venv)
 	@find . -path ./.venv -prune -o -path ./runs -prune -o -name __pycache__ -type d -exec rm -rf {} +
@@ -90,6 +99,11 @@ clean: ## remove caches (never runs/, models/ or .venv)
 	rm -f .venv/unfinished
 	touch .venv/installed
 	say "done in $$SECONDS s; see what you can do: make"
+
+.venv/installed-bench: .venv/installed requirements-bench.txt
+	@echo "make install: the peers of requirements-bench.txt"
+	$(PIP) -r requirements-bench.txt
+	touch .venv/installed-bench
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
 	@echo "make install: tools for tests and lint, of requirements-dev.txt"

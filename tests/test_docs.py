@@ -8,7 +8,7 @@ import pytest
 import readme_commands
 from readme_commands import README, ROOT, commands
 
-MAX_LINES = 250  # a newcomer reads it in one sitting; longer tables live in benchmarks/RESULTS.md
+MAX_LINES = 300  # a newcomer reads it in one sitting; longer tables live in benchmarks/RESULTS.md
 # The checkout has no such file, and the README may name it: a run's own places, and what is made on the spot.
 MADE = ("runs/", "models/", ".venv")
 
@@ -42,9 +42,9 @@ def test_length() -> None:
 
 
 def test_commands_and_targets_that_it_names_exist() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?<![\w./])bin/([a-z]+)\b", readme())) <= set(commands())
-    assert set(re.findall(r"(?:`|^)make ([a-z]+)", readme(), re.MULTILINE)) <= targets
+    assert set(re.findall(r"(?:`|^)make ([a-z-]+)", readme(), re.MULTILINE)) <= targets
 
 
 def test_files_that_it_links_exist() -> None:
