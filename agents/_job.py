@@ -228,10 +228,12 @@ class Job:
     ) -> None:
         """Run a child in the try's folder (or `cwd`); raises ChildFailed. `python` as argv[0] is this interpreter.
 
+        It is started with -P, so that no module is looked for in the folder where it runs.
+
         `holds_claim` gives the child the claim and a pipe whose end means that this agent died, as `--claim-fd N` and
         `--parent-fd M`: it goes on holding the request until it has ended itself. `gpu` counts its time as GPU time.
         """
-        argv = [sys.executable if argv[0] == "python" else argv[0], *argv[1:]]
+        argv = [*([sys.executable, "-P"] if argv[0] == "python" else argv[:1]), *argv[1:]]
         self._children += 1
         read, write = os.pipe()  # the write end stays here: it closes when this process dies
         try:

@@ -57,6 +57,12 @@ def note_hold(run: Run, archive: str, sha256: str) -> None:
     files.replace(run.hold, text.encode("utf-8", "replace"), durable=True)
 
 
+def let_go(run: Run) -> None:
+    """Remove the HOLD that was made to read the run; any other stays."""
+    if hold_says(run) == READING.strip():
+        run.hold.unlink(missing_ok=True)
+
+
 def hold_says(run: Run) -> str:
     """The first line of a run's HOLD; "" where it is empty, no text, or not there."""
     with contextlib.suppress(FileNotFoundError, files.BadFile):

@@ -95,7 +95,7 @@ def commands(run: Run, flow: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         named, ours = _shown(step.command), flow.get(step.name, {}).get("command")
         if not ours:
             yield f"{step.name}: this machine's config has no such command, so that nothing runs; the run names {named}"
-        elif tuple(ours) == step.command:
+        elif list(ours) == list(step.command):
             yield f"{step.name}: runs from this machine's config, which has the same: {named}"
         else:
             yield f"{step.name}: runs from this machine's config: {_shown(ours)}; the run names another: {named}"

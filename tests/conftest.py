@@ -48,10 +48,11 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def archive(done: Path) -> Path:
-    """The small finished run, packed."""
-    small.command("pack", done)
-    return done.with_name("small.tar.gz")
+def archive(done: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small finished run, packed: a copy of it, since what is packed stays held."""
+    folder = shutil.copytree(done, tmp_path_factory.mktemp("packed") / "small")
+    small.command("pack", folder)
+    return Path(folder).with_name("small.tar.gz")
 
 
 @pytest.fixture

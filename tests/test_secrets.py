@@ -1,5 +1,7 @@
 """What looks like a secret is found wherever it stands, and what only resembles one is not."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,9 +11,11 @@ import _secrets
 FORMS = (
     "sk-" + "a1B2" * 12, "sk-proj-" + "Ab1_" * 3 + "Z" * 30, "sk-ant-api03-" + "x9" * 40, "ghp_" + "a" * 36,
     "github_pat_" + "A1" * 20, "glpat-" + "a" * 20, "AKIA" + "ABCD" * 4, "hf_" + "aB" * 17, "AIza" + "a" * 35,
-    "nvapi-" + "a" * 64, "xoxb-" + "1234567890-" * 3, "-----BEGIN PRIVATE KEY-----",
+    "nvapi-" + "a" * 64, "gsk_" + "aB3d" * 13, "xai-" + "aB3d" * 20, "xoxb-" + "1234567890-" * 3,
+    "-----BEGIN PRIVATE KEY-----",
     "-----BEGIN OPENSSH PRIVATE KEY-----", "-----BEGIN PGP PRIVATE KEY BLOCK-----",
 )  # fmt: skip
+TOKEN = "hf_" + "aB" * 17
 HARMLESS = (
     "task-" + "a1" * 30, "sk-learn-model-selection-and-more-of-it", "a" * 64, "hf_hub_download_with_a_long_name_indeed",
     "AKIA" + "ABCD" * 8, "BEGIN PRIVATE KEY", "disk-0123456789012345678901234567890",
@@ -32,8 +36,12 @@ def test_not_found(text: str) -> None:
     assert _secrets.found_in(f"x {text} y".encode()) == []
 
 
-def test_weights_are_not_searched() -> None:
-    assert _secrets.found_in(b"\0\1" + FORMS[0].encode()) == []
+def test_weights_are_searched_too() -> None:
+    """A trainer's pickled settings lie beside its weights, and may hold a token."""
+    noise = random.Random(1).randbytes(1 << 20)
+    assert _secrets.found_in(noise) == []
+    (said,) = _secrets.found_in(noise + b"\0\x8c\x25" + TOKEN.encode() + b"\x94" + noise)
+    assert "looks like a Hugging Face token" in said
 
 
 words = st.sampled_from([*FORMS, *HARMLESS, " ", "\n", "a", "\\n", "-", "text " * 90])

@@ -2,50 +2,16 @@
 
 import gzip
 import hashlib
-import io
-import json
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bus import files
-from tests.small import command
-
-
-class Forged:
-    """An archive in the making: the members of a real one, to be changed; the manifest follows the files."""
-
-    def __init__(self, archive: Path) -> None:
-        self.members: list[tuple[tarfile.TarInfo, bytes]] = []
-        with tarfile.open(archive) as tar:
-            for member in tar.getmembers():
-                file = tar.extractfile(member)
-                self.members.append((member, file.read() if file else b""))
-        self.manifest = json.loads(self.members.pop()[1])
-        self.listed = True
-
-    def add(
-        self, name: str, data: bytes = b"", kind: bytes = tarfile.REGTYPE, at: int | None = None, **more: Any
-    ) -> None:
-        member = tarfile.TarInfo(name)
-        member.type, member.size = kind, len(data)
-        for key, value in more.items():
-            setattr(member, key, value)
-        self.members.insert(len(self.members) if at is None else at, (member, data))
-        if self.listed and kind == tarfile.REGTYPE:
-            self.manifest["files"][name.partition("/")[2]] = {"sha256": files.sha256(data), "bytes": len(data)}
-
-    def save(self, path: Path) -> Path:
-        data = files.canonical(self.manifest)
-        last = tarfile.TarInfo(f"{self.manifest['run']}/MANIFEST.json")
-        last.size = len(data)
-        with tarfile.open(path, "w:gz") as tar:
-            for member, content in [*self.members, (last, data)]:
-                tar.addfile(member, io.BytesIO(content))
-        return path
+from tests.forged import Forged
+from tests.small import ROOT, command
 
 
 def unlisted(forged: Forged, name: str, data: bytes = b"x") -> None:
@@ -88,6 +54,7 @@ FORGED: dict[str, tuple[Callable[[Forged], object], str]] = {
     "foreign manifest": (lambda one: one.manifest.update(x=1), "manifest.v1"),
     "too long a name": (lambda one: one.add("small/" + "a" * 300, b"x"), "too long"),
     "no run in it": (no_run, "holds no run that can be opened"),
+    "no lineage in it": (lambda one: one.add("small/lineage.json", b"{}"), "lineage.json: lineage.v1"),
 }
 
 
@@ -145,7 +112,7 @@ def test_a_manifest_proves_every_file(archive: Path) -> None:
         if member.isfile():
             known = forged.manifest["files"].pop(member.name.removeprefix("small/"))
             assert known == {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    assert forged.manifest == {"schema": "manifest.v1", "run": "small", "files": {}}
+    assert list(forged.manifest) == ["schema", "run", "machine", "files"] and forged.manifest["files"] == {}
 
 
 def test_what_follows_the_end_is_not_ignored(archive: Path, tmp_path: Path) -> None:
@@ -153,3 +120,31 @@ def test_what_follows_the_end_is_not_ignored(archive: Path, tmp_path: Path) -> N
     bad.write_bytes(gzip.compress(gzip.decompress(archive.read_bytes()) + b"\0" * (3 << 20)))
     ended = command("unpack", bad, "--runs", tmp_path / "runs")
     assert ended.returncode == 1 and "goes on after its end" in ended.stderr
+
+
+HOLDS = """
+import sys
+from pathlib import Path
+import _staging
+with _staging.draft_folder(Path(sys.argv[1]), ".unpack-") as folder:
+    folder.mkdir()
+    print(folder.parent.name, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_next_one_removes_what_a_killed_one_left_and_nothing_else(archive: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    (runs / ".unpack-of-mine").mkdir(parents=True)
+    argv = [sys.executable, "-c", HOLDS, str(runs)]
+    env = {"PYTHONPATH": f"{ROOT}:{ROOT / 'bin'}"}
+    with subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        draft = other.stdout.readline().strip()
+        for name, killed in (("while-it-lives", False), ("when-it-is-dead", True)):
+            if killed:
+                other.kill()
+                other.wait(20)
+            assert command("unpack", archive, "--runs", runs, "--name", name).returncode == 0
+            assert (runs / draft).is_dir() is not killed
+    assert sorted(path.name for path in runs.iterdir()) == [".unpack-of-mine", "when-it-is-dead", "while-it-lives"]
