@@ -99,19 +99,20 @@ class Claim:
         if box.durable:
             files.sync_tree(out)
         if box.answered(self.id):
-            return self.clean()
+            return self.late()
         try:
             os.rename(out, self.id, dst_dir_fd=box.outbox_fd)
         except OSError as error:  # ENOTEMPTY, for which file systems of other hosts may say EIO or EPERM
             if box.answered(self.id):
-                return self.clean()
+                return self.late()
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                 raise
             where = f"{box.name}/outbox/{self.id}"
             raise FileExistsError(errno.EEXIST, f"{where}: is there but is no reply; move it away") from None
         if box.durable:
             os.fsync(box.outbox_fd)
-        return not self.clean()
+        self.clean()
+        return True
 
     def commit_file(self, reply: dict[str, Any]) -> bool:
         """Publish the reply of a service; False if a reply was there already."""
@@ -120,13 +121,14 @@ class Claim:
         try:
             files.publish(box.outbox_fd, f"{self.id}.json", files.canonical(reply), box.durable)
         except FileExistsError:
-            return self.clean()
-        return not self.clean()
+            return self.late()
+        self.clean()
+        return True
 
     def fail(self, error: dict[str, Any]) -> None:
         """Record a failed try (`error`: kind, message, where and what else error.v1 takes) and put the next one off."""
         if self.mailbox.answered(self.id):
-            self.clean()
+            self.late()
             return
         wait = tries.wait_s(self.mailbox.history(self.id), error["kind"])
         crash = schema.check(files.readable({"schema": "error.v1", **error, "wait_s": wait}), "error.v1")
@@ -149,13 +151,21 @@ class Claim:
     def give_up(self, kind: str, message: str) -> None:
         """End the request for good: dead/ID.json, unless a reply is there. The request stays."""
         if self.mailbox.answered(self.id):
-            self.clean()
+            self.late()
             return
         self.mailbox.bury(self.id, kind, message, self.request_sha256)
         self.release()
 
-    def clean(self) -> Literal[False]:
-        """After a reply: the request goes, then the work folder, then the lock. Returns False, for the late."""
+    def late(self) -> Literal[False]:
+        """Another has replied: the request may go once that reply is durable, too; whoever made it may have died."""
+        if self.mailbox.durable:
+            os.fsync(self.mailbox.outbox_fd)
+        self.tried = True
+        self.clean()
+        return False
+
+    def clean(self) -> None:
+        """After a reply: the request goes, then the work folder, then the lock."""
         try:
             os.unlink(f"{self.id}.json", dir_fd=self.mailbox.inbox_fd)
         except FileNotFoundError:
@@ -163,7 +173,6 @@ class Claim:
         if self.tried or self.mailbox.folders:
             files.remove_tree(self.work)
         self.close()
-        return False
 
     def release(self) -> None:
         """Give the request back as it is; the next claimant goes on with what was kept."""

@@ -289,7 +289,7 @@ class Mailbox:
         if not self._names(id, status):
             return False
         if self.answered(id):  # killed between its reply and the end of its request
-            return claim.clean()
+            return claim.late()
         if self.is_dead(id):
             return False
         if status.st_nlink > 1 and not self._own_draft(status.st_ino, claim.descriptor):
