@@ -84,7 +84,21 @@ class Claim:
         artifact and the failed tries are added here. Every child of the try must have ended.
         """
         assert self.folder is not None, "begin() comes first"
-        box, out = self.mailbox, self.folder / "out"
+        try:
+            self._publish(self.folder, facts)
+        except OSError as error:  # where locks do not reach it may be any: another's clean-up removes our work, too
+            if self.mailbox.answered(self.id):
+                return self.late()
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+            where = f"{self.mailbox.name}/outbox/{self.id}"
+            raise FileExistsError(errno.EEXIST, f"{where}: is there but is no reply; move it away") from None
+        self.clean()
+        return True
+
+    def _publish(self, folder: Path, facts: dict[str, Any]) -> None:
+        box, out = self.mailbox, folder / "out"
+        before = tries.all_tries(self.work) if folder.name != "try-1" else []
         reply = {
             "schema": "reply.v1",
             "id": self.id,
@@ -93,26 +107,14 @@ class Claim:
             "request": self.request,
             "artifacts": artifacts(out),
             **facts,
-            "tries": [one.summary() for one in tries.all_tries(self.work) if self.folder.name != f"try-{one.number}"],
+            "tries": [one.summary() for one in before if folder.name != f"try-{one.number}"],
         }
         files.publish_path(out / "reply.json", files.pretty(schema.check(reply, "reply.v1")), durable=False)
         if box.durable:
             files.sync_tree(out)
-        if box.answered(self.id):
-            return self.late()
-        try:
-            os.rename(out, self.id, dst_dir_fd=box.outbox_fd)
-        except OSError as error:  # ENOTEMPTY, for which file systems of other hosts may say EIO or EPERM
-            if box.answered(self.id):
-                return self.late()
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-                raise
-            where = f"{box.name}/outbox/{self.id}"
-            raise FileExistsError(errno.EEXIST, f"{where}: is there but is no reply; move it away") from None
+        os.rename(out, self.id, dst_dir_fd=box.outbox_fd)
         if box.durable:
             os.fsync(box.outbox_fd)
-        self.clean()
-        return True
 
     def commit_file(self, reply: dict[str, Any]) -> bool:
         """Publish the reply of a service; False if a reply was there already."""
@@ -171,8 +173,15 @@ class Claim:
         except FileNotFoundError:
             pass
         if self.tried or self.mailbox.folders:
-            files.remove_tree(self.work)
+            self._remove_work()
         self.close()
+
+    def _remove_work(self) -> None:
+        try:  # three calls where only empty folders are left, forty to look
+            for folder in (self.folder or self.work, self.work / "kept", self.work):
+                folder.rmdir()
+        except OSError:
+            files.remove_tree(self.work)
 
     def release(self) -> None:
         """Give the request back as it is; the next claimant goes on with what was kept."""
@@ -185,7 +194,8 @@ class Claim:
         descriptor, self.descriptor = self.descriptor, -1
         _open.discard(self)
         if descriptor >= 0:
-            os.close(descriptor)
+            with contextlib.suppress(OSError):  # nothing was written by it; other hosts may say that it is gone
+                os.close(descriptor)
 
 
 def artifacts(out: Path) -> dict[str, dict[str, Any]]:

@@ -31,6 +31,9 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # how a fo
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _STRICT = orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+_LONG = b"0" * 19  # of so many digits an integer may be past 64 bits, which orjson reads as a float
+_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+GONE = (errno.ENOENT, errno.ESTALE)  # the second where another host removed it
 _NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 _NO_OFD = (errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP)  # file systems that lack these locks
 _FLOCK = "hhqqi0q"  # struct flock of 64-bit Linux
@@ -62,13 +65,11 @@ def readable(document: Any) -> Any:
 
 
 def parse(data: bytes, name: str) -> Any:
-    """The JSON document in `data`; raises BadFile for bytes that are not UTF-8, NaN, numbers that no float can hold.
-
-    An integer past 64 bits is read as a float, as by most readers of JSON.
-    """
+    """The JSON document in `data`; raises BadFile for bytes that are not UTF-8, NaN, numbers that no float can hold."""
     try:
-        return orjson.loads(data)
-    except ValueError as error:
+        document = orjson.loads(data)
+        return json.loads(data) if _LONG in data.translate(_ZEROS) else document
+    except (ValueError, RecursionError) as error:
         raise BadFile(f"{name}: not JSON: {error}") from None
 
 
@@ -132,6 +133,15 @@ def exists(name: str, folder_fd: int) -> bool:
     That is safe, as the call that publishes is what decides, and a third of the price of asking `stat`.
     """
     return os.access(name, os.F_OK, dir_fd=folder_fd, follow_symlinks=False)
+
+
+def names(folder_fd: int) -> list[str]:
+    """What lies in an open folder; by a new descriptor each time, as sshfs lists each but once."""
+    descriptor = os.open(".", FOLDER, dir_fd=folder_fd)
+    try:
+        return os.listdir(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def publish(folder_fd: int, name: str, data: bytes, durable: bool = True) -> None:
@@ -336,7 +346,7 @@ def is_locked(path: str | os.PathLike[str], dir_fd: int | None = None) -> bool:
         return False
     try:
         return bool(struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WHOLE_FILE))[0] != fcntl.F_UNLCK)
-    except OSError:
-        return not lock(descriptor)  # flock cannot be tested: it is taken for an instant
+    except OSError as error:
+        return error.errno not in GONE and not lock(descriptor)  # flock cannot be tested: it is taken for an instant
     finally:
         os.close(descriptor)

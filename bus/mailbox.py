@@ -142,7 +142,10 @@ class Mailbox:
         return new
 
     def _bytes(self, document: dict[str, Any]) -> bytes:
-        return files.canonical(schema.check(document, self.request_schema))
+        try:
+            return files.canonical(schema.check(document, self.request_schema))
+        except (TypeError, ValueError) as error:  # NaN, an integer past 64 bits, what is no JSON at all
+            raise schema.Invalid(f"the request: {error}") from None
 
     def _same(self, id: str, data: bytes, before: str | None, what: str) -> bool:
         """True if what is there under an ID (`before`: its sha256) is `data`; from now on that is durable."""
@@ -165,19 +168,21 @@ class Mailbox:
         try:
             data = files.read_bytes(f"{id}.json", MAX_REQUEST, self.inbox_fd)
             return files.sha256(files.canonical(files.parse(data, id)))
-        except FileNotFoundError:
-            return None
         except BadFile:
             return "not readable"
+        except OSError as error:
+            if error.errno not in files.GONE:
+                raise
+            return None
 
     # -- looking --------------------------------------------------------------------------------------------
 
     def listing(self, replies: bool = True) -> Listing:
         """What is here now: one pass over inbox/, then (if wanted: they may be 100,000) the replies, then dead/."""
-        asked = frozenset(name for name in os.listdir(self.inbox_fd) if name[0] != ".")
+        asked = frozenset(name for name in files.names(self.inbox_fd) if name[0] != ".")
         requests = _ids(asked, ".json")
-        answered = _ids(os.listdir(self.outbox_fd), "" if self.folders else ".json") if replies else frozenset()
-        return Listing(requests, answered, _ids(os.listdir(self.dead_fd), ".json"), _strange(asked, requests))
+        answered = _ids(files.names(self.outbox_fd), "" if self.folders else ".json") if replies else frozenset()
+        return Listing(requests, answered, _ids(files.names(self.dead_fd), ".json"), _strange(asked, requests))
 
     def state(self, id: str) -> State | None:
         """The state of one ID, by the rule at the top of this file, or None where nothing is known of it."""
@@ -238,7 +243,7 @@ class Mailbox:
 
     def serve(self) -> None:
         """Call once before claiming: remove what agents that were killed right after a reply left in work/."""
-        for id in _ids(os.listdir(self.work_fd), ""):
+        for id in _ids(files.names(self.work_fd), ""):
             if self.answered(id) and not files.exists(f"{id}.json", self.inbox_fd):
                 files.remove_tree(self.work(id))
 
@@ -259,20 +264,20 @@ class Mailbox:
             return None
         try:
             descriptor = os.open(f"{check_id(id)}.json", _REQUEST, dir_fd=self.inbox_fd)
-        except FileNotFoundError:
-            return None
         except OSError as error:
-            if error.errno not in _REFUSED:
+            if error.errno in _REFUSED:
+                self._refuse(id, "file", _REFUSED[error.errno])
+            elif error.errno not in files.GONE:
                 raise
-            self._refuse(id, "file", _REFUSED[error.errno])
             return None
         claim, ours = Claim(self, id, descriptor), False
         try:
             ours = self._take(claim)
         except OSError as error:
-            if not files.is_full(error):
+            if files.is_full(error):
+                self.postpone(id, tries.DISK_WAIT_S)
+            elif error.errno not in files.GONE:
                 raise
-            self.postpone(id, tries.DISK_WAIT_S)
         finally:
             if not ours:
                 claim.close()
@@ -315,7 +320,7 @@ class Mailbox:
 
     def _own_draft(self, inode: int, descriptor: int) -> bool:
         """True if a second name is our own hidden draft, of a putter that was killed or is just done."""
-        with os.scandir(self.inbox_fd) as entries:
+        with os.scandir(self.folder / "inbox") as entries:
             if any(one.name.startswith(files.DRAFT) and one.inode() == inode for one in entries):
                 return True
         return os.fstat(descriptor).st_nlink == 1  # gone while we looked

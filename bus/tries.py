@@ -1,7 +1,8 @@
 """The tries at one request: numbered folders, what they left, and when it is enough.
 
-work/ID/try-1/before.json   what kept/ held when it began      work/ID/kept/   parts that the next try goes on with
-work/ID/try-1/crash.json    how it failed; none: it was killed
+work/ID/kept/                  parts that the next try goes on with
+work/ID/try-1/before.json      what kept/ held when it began, if anything
+work/ID/try-1/crash.json       how it failed; none: it was killed
 work/ID/retried-after-3.json   a dead letter that a person brought back: tries up to 3 no longer count
 """
 
@@ -102,15 +103,20 @@ def make(folder: Path) -> None:
 def begin(work: Path) -> Path:
     """Make the folder of a new try and note what was kept before it; returns the folder."""
     make(work)
-    folder = work / f"try-{max(_numbers(work, _TRY), default=0) + 1}"
+    number = max(_numbers(work, _TRY), default=0) + 1
+    while (folder := work / f"try-{number}").exists():  # where locks do not reach, another may have begun it
+        number += 1
     try:
         folder.mkdir()
-    except FileExistsError:  # where locks do not reach, another has begun this try just now
+    except OSError:
+        if not folder.exists():
+            raise
         return begin(work)
     try:
-        files.publish_path(folder / "before.json", files.canonical(sorted(kept(work))), durable=False)
+        if before := sorted(kept(work)):
+            files.publish_path(folder / "before.json", files.canonical(before), durable=False)
     except OSError:
-        folder.rmdir()  # a try that could not begin is no death
+        files.remove_tree(folder)  # a try that could not begin is no death
         raise
     return folder
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import select
 from collections.abc import Iterable
 from pathlib import Path
 
 POLL_S = 0.5  # the longest that a missed event may cost
 NETWORK_POLL_S = 2.0  # events of other hosts never arrive there, and a listing costs a round trip
-_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "ceph", "fuse.sshfs", "fuse.glusterfs", "lustre", "9p", "afs"})
+_NETWORK = re.compile(r"fuse|fuse\..*|nfs4?|cifs|smb.*|ceph|lustre|9p|afs|gfs2|ocfs2|gpfs|beegfs|virtiofs")
 _CREATED_OR_MOVED_IN = 0x100 | 0x80  # IN_CREATE | IN_MOVED_TO of <sys/inotify.h>
 
 
@@ -83,4 +84,4 @@ def is_network(folder: Path) -> bool:
             point = point.replace("\\040", " ").rstrip("/") + "/"  # mount writes a space so
             if len(point) >= len(best) and where.startswith(point):
                 best, kind = point, type
-    return kind in _NETWORK
+    return _NETWORK.fullmatch(kind) is not None

@@ -38,6 +38,11 @@ def test_canonical_refuses_what_is_no_json(document: object) -> None:
         files.canonical(document)
 
 
+def test_a_long_integer_is_not_read_as_another_number() -> None:
+    for number in (2**64, 10**18, -(10**30)):
+        assert files.parse(b'{"a": %d}' % number, "it") == {"a": number}
+
+
 @given(st.binary(max_size=200))
 def test_parse_reads_or_refuses(data: bytes) -> None:
     try:
