@@ -119,7 +119,8 @@ class Mailbox:
         while not self._same(check_id(id), data, self.answered_hash(id), "a reply"):
             try:
                 files.publish(self.inbox_fd, f"{id}.json", data, self.durable)
-                return True
+                # Another may have asked, and been answered, since we looked: then ours will not be worked on.
+                return not self._same(id, data, self.answered_hash(id), "a reply")
             except FileExistsError:
                 if self._same(id, data, self._asked_hash(id), "a request"):
                     break  # else answered, and so removed, while we looked: look again
@@ -134,10 +135,12 @@ class Mailbox:
         while waiting:
             batch, waiting = waiting[: files.BATCH], waiting[files.BATCH :]
             batch = [(id, data) for id, data in batch if not self._same(id, data, self.answered_hash(id), "a reply")]
-            taken = set(files.publish_many(self.inbox_fd, [(f"{id}.json", data) for id, data in batch], self.durable))
+            taken = files.publish_many(self.inbox_fd, [(f"{id}.json", data) for id, data in batch], self.durable)
             new += len(batch) - len(taken)
             for id, data in batch:
-                if f"{id}.json" in taken and not self._same(id, data, self._asked_hash(id), "a request"):
+                if self._same(id, data, self.answered_hash(id), "a reply"):
+                    new -= f"{id}.json" not in taken
+                elif f"{id}.json" in taken and not self._same(id, data, self._asked_hash(id), "a request"):
                     waiting.append((id, data))
         return new
 
@@ -226,8 +229,11 @@ class Mailbox:
 
     def answered_hash(self, id: str) -> str | None:
         """The sha256 of the request that was answered under this ID, or None where there is no reply."""
-        reply = self.reply(id) if self.answered(id) else None
-        return reply["request_sha256"] if reply else None
+        if not self.answered(id) or (reply := self.reply(id)) is None:
+            return None
+        if not isinstance(reply, dict) or not isinstance(known := reply.get("request_sha256"), str):
+            raise BadFile(f"{self.name}/outbox/{id}: does not say what it answers")
+        return known
 
     def history(self, id: str) -> list[tries.Try]:
         return tries.history(self.work(id))
