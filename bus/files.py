@@ -135,6 +135,14 @@ def exists(name: str, folder_fd: int) -> bool:
     return os.access(name, os.F_OK, dir_fd=folder_fd, follow_symlinks=False)
 
 
+def is_folder(name: str, folder_fd: int) -> bool:
+    """True if a name in an open folder is a folder; a link to one is none."""
+    try:
+        return stat.S_ISDIR(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode)
+    except FileNotFoundError:  # swapped for another just now
+        return False
+
+
 def names(folder_fd: int) -> list[str]:
     """What lies in an open folder; by a new descriptor each time, as sshfs lists each but once."""
     descriptor = os.open(".", FOLDER, dir_fd=folder_fd)
@@ -292,10 +300,12 @@ def sync_tree(folder: Path) -> None:
             fsync(os.path.join(parent, name))
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder_fd: int) -> None:
     """Remove hidden drafts that a killed writer left; only when a run starts, when nobody writes."""
-    for path in folder.glob(f"{DRAFT}*"):
-        path.unlink(missing_ok=True)  # its writer lives, and has just published it
+    for name in names(folder_fd):
+        if name.startswith(DRAFT):
+            with contextlib.suppress(FileNotFoundError):  # its writer lives, and has just published it
+                os.unlink(name, dir_fd=folder_fd)
 
 
 def remove_tree(folder: Path) -> None:

@@ -35,6 +35,7 @@ _REFUSED = {  # what opening a request may say that waiting does not change
     errno.ELOOP: "is a symbolic link; links are not followed",
     errno.EISDIR: "is a folder, not a request",
     errno.ENXIO: "is not a regular file",
+    errno.ENODEV: "is not a regular file",
     errno.EACCES: "may not be read and written by this user",
     errno.EPERM: "may not be read and written by this user",
 }
@@ -102,9 +103,11 @@ class Mailbox:
                 with contextlib.suppress(FileExistsError):
                     files.make_folder(self.folder / part, durable)
                 self._fds.append(os.open(self.folder / part, files.FOLDER))
-        except OSError:
+        except OSError as error:
             self.close()
-            raise
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP, errno.EACCES):
+                raise
+            raise BadFile(f"{error.filename}: {error.strerror}; a mailbox has folders of its own") from None
         self.inbox_fd, self.work_fd, self.outbox_fd, self.dead_fd = self._fds
 
     def close(self) -> None:
@@ -207,7 +210,7 @@ class Mailbox:
     def answered(self, id: str) -> bool:
         if not self.folders:
             return files.exists(f"{id}.json", self.outbox_fd)
-        return files.exists(f"{id}/reply.json", self.outbox_fd) and _is_folder(id, self.outbox_fd)
+        return files.exists(f"{id}/reply.json", self.outbox_fd) and files.is_folder(id, self.outbox_fd)
 
     def is_dead(self, id: str) -> bool:
         return files.exists(f"{id}.json", self.dead_fd)
@@ -221,6 +224,8 @@ class Mailbox:
             data = files.read_bytes(name, files.MAX_DOCUMENT, folder_fd)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except (BadFile, PermissionError) as error:
+            raise BadFile(f"{self.name}/outbox/{id}: {error}") from None
         finally:
             if folder_fd != self.outbox_fd:
                 os.close(folder_fd)
@@ -243,7 +248,11 @@ class Mailbox:
         return tries.exhausted(self.history(id), tries.kept(self.work(id)), self.tries)
 
     def work(self, id: str) -> Path:
-        return self.folder / "work" / check_id(id)
+        """The folder of a request's tries, by path: children are told it. BadFile if work/ was swapped for another."""
+        folder = self.folder / "work"
+        if not os.path.samestat(os.stat(folder, follow_symlinks=False), os.fstat(self.work_fd)):
+            raise BadFile(f"{folder}: is not the folder that was opened; put that back")
+        return folder / check_id(id)
 
     # -- serving --------------------------------------------------------------------------------------------
 
@@ -259,7 +268,7 @@ class Mailbox:
         for name in sorted(listing.strange):
             bad = f"bad-{files.sha256(os.fsencode(name))[:16]}"
             if bad not in listing.dead:
-                self.bury(bad, "name", f"inbox/{name[:200]!r}: not ID.json; IDs are 1 to 100 of a-z 0-9 _ -")
+                self.bury(bad, "name", f"inbox/{name!r}: not ID.json; IDs are 1 to 100 of a-z 0-9 _ -")
         for id in sorted(sorted(listing.requests - listing.dead), key=len):  # an answered one is cleaned up on the way
             if (claim := self.claim(id)) is not None:
                 yield claim
@@ -297,18 +306,18 @@ class Mailbox:
         status = os.fstat(claim.descriptor)
         if not stat.S_ISREG(status.st_mode):
             return self._refuse(id, "file", "is not a regular file")
-        if not self._names(id, status):
+        if not self._names(f"{id}.json", status):
             return False
         if self.answered(id):  # killed between its reply and the end of its request
             return claim.late()
         if self.is_dead(id):
             return False
-        if status.st_nlink > 1 and not self._own_draft(status.st_ino, claim.descriptor):
+        if status.st_nlink > 1 and not self._own_draft(status, claim.descriptor):
             return self._refuse(id, "file", "has another name (a hard link); copy it instead")
         if not self._read(claim, status.st_size):
             return False
         claim.tried = files.exists(id, self.work_fd)
-        if claim.tried and not _is_folder(id, self.work_fd):
+        if claim.tried and not files.is_folder(id, self.work_fd):
             return self._refuse(id, "file", f"work/{id} is no folder; remove it, then bin/retry")
         claim.note_begun(status.st_mode)
         if claim.tried and (why := self.exhausted(id)):
@@ -316,20 +325,17 @@ class Mailbox:
             return False
         return True
 
-    def _names(self, id: str, status: os.stat_result) -> bool:
-        """True if the path still names the inode that was opened: a request is claimed in place or not at all."""
+    def _names(self, name: str, status: os.stat_result) -> bool:
+        """True if a name still leads to the inode that was opened: a request is claimed in place or not at all."""
         try:
-            now = os.stat(f"{id}.json", dir_fd=self.inbox_fd, follow_symlinks=False)
+            return os.path.samestat(os.stat(name, dir_fd=self.inbox_fd, follow_symlinks=False), status)
         except FileNotFoundError:
             return False
-        return (now.st_ino, now.st_dev) == (status.st_ino, status.st_dev)
 
-    def _own_draft(self, inode: int, descriptor: int) -> bool:
+    def _own_draft(self, status: os.stat_result, descriptor: int) -> bool:
         """True if a second name is our own hidden draft, of a putter that was killed or is just done."""
-        with os.scandir(self.folder / "inbox") as entries:
-            if any(one.name.startswith(files.DRAFT) and one.inode() == inode for one in entries):
-                return True
-        return os.fstat(descriptor).st_nlink == 1  # gone while we looked
+        drafts = [name for name in files.names(self.inbox_fd) if name.startswith(files.DRAFT)]
+        return any(self._names(name, status) for name in drafts) or os.fstat(descriptor).st_nlink == 1  # gone just now
 
     def _read(self, claim: Claim, size: int) -> bool:
         name, data = f"inbox/{claim.id}.json", b""
@@ -390,8 +396,10 @@ class Mailbox:
             os.rename(f"{id}.json", work / f"{tries.RETRIED}{last}.json", src_dir_fd=self.dead_fd)
         except FileNotFoundError:
             raise BadFile(f"{self.name}: {id}: there is no dead letter of this ID") from None
-        for folder in (work, work.parent, self.folder / "dead") if self.durable else ():
-            files.fsync(folder)
+        if self.durable:
+            files.fsync(work)
+            for folder_fd in (self.work_fd, self.dead_fd):
+                os.fsync(folder_fd)
         self._not_before.pop(id, None)
 
 
@@ -402,7 +410,3 @@ def _ids(names: Iterable[str], end: str) -> frozenset[str]:
 
 def _strange(names: Iterable[str], ids: frozenset[str]) -> frozenset[str]:
     return frozenset(name for name in names if name.removesuffix(".json") not in ids or not name.endswith(".json"))
-
-
-def _is_folder(name: str, folder_fd: int) -> bool:
-    return stat.S_ISDIR(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bus import files, flow, schema
+from bus import files, flow, schema, tries
 from bus.mailbox import Mailbox, check_id
 
 MEMORY = "memory"  # a reserved name in the runs folder: what every run may know
@@ -126,7 +126,7 @@ class Run:
     def reply(self, step: str, round: int) -> dict[str, Any] | None:
         """A step's reply document, kept after the first reading: it never changes, but its folder may be another."""
         try:
-            status = os.stat(self.folder / step / "outbox" / f"r{round}", follow_symlinks=False)
+            status = os.stat(f"r{round}", dir_fd=self.mailbox(step).outbox_fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
         key = (step, round, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)  # a disk uses its inodes again
@@ -174,12 +174,12 @@ class Run:
 
     def set_aside(self, step: str, id: str) -> bool:
         """Move a reply out of the way, to STEP/stale/ID-K; False if another did so first."""
-        folder, count = self.folder / step / "stale", 1
-        folder.mkdir(exist_ok=True)
-        while (folder / f"{id}-{count}").exists():
+        box, count = self.mailbox(step), 1
+        tries.make(folder := box.folder / "stale")
+        while os.path.lexists(folder / f"{id}-{count}"):
             count += 1
         try:
-            os.rename(self.folder / step / "outbox" / id, folder / f"{id}-{count}")
+            os.rename(id, folder / f"{id}-{count}", src_dir_fd=box.outbox_fd)
         except FileNotFoundError:
             return False
         return True
@@ -187,8 +187,9 @@ class Run:
     def sweep(self) -> None:
         """Remove drafts that killed writers left; only when a run starts."""
         for name in [step.name for step in self.steps] + list(self.services):
-            for part in ("inbox", "outbox", "dead"):
-                files.sweep(self.folder / name / part)
+            box = self.mailbox(name)
+            for folder_fd in (box.inbox_fd, box.outbox_fd, box.dead_fd):
+                files.sweep(folder_fd)
 
     def done(self) -> bool:
         """True if every step has replied for every round that is wanted."""

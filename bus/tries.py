@@ -23,6 +23,7 @@ _MARK = re.compile(RETRIED + r"([0-9]{1,6})\.json")
 DEATH = {"kind": "death", "message": "ended by a signal"}  # what a try with no (whole) crash.json says
 DEATHS = 5  # deaths by signal in a row that kept nothing new: a request that kills its agent, not a busy machine
 FREE = frozenset({"disk", "stopped", "repaired"})  # do not count: it waits, it was asked to, it was mended
+_NONE = (FileNotFoundError, NotADirectoryError, PermissionError)  # what is not ours to read is not there
 MAX_WAIT_S = 60.0  # between two tries; the first waits 1 s, then double
 DISK_WAIT_S = 30.0  # a full disk is looked at again twice a minute
 
@@ -62,15 +63,20 @@ def history(work: Path) -> list[Try]:
 
 def _numbers(work: Path, form: re.Pattern[str]) -> list[int]:
     try:
-        return [int(found[1]) for found in map(form.fullmatch, os.listdir(work)) if found]
-    except FileNotFoundError:
+        folder_fd = os.open(work, files.FOLDER)  # of a link that stands in its place nothing is read
+    except _NONE:
         return []
+    try:
+        found = [form.fullmatch(name) for name in files.names(folder_fd)]
+        return [int(one[1]) for one in found if one and (form is _MARK or files.is_folder(one[0], folder_fd))]
+    finally:
+        os.close(folder_fd)
 
 
 def _crash(folder: Path) -> dict[str, Any]:
     try:
         document = files.read_json(folder / "crash.json")
-    except (FileNotFoundError, files.BadFile):
+    except (*_NONE, files.BadFile):
         return DEATH  # also a torn one: it died while that was written
     return document if isinstance(document, dict) and {"kind", "message"} <= document.keys() else DEATH
 
@@ -78,13 +84,15 @@ def _crash(folder: Path) -> dict[str, Any]:
 def _before(folder: Path) -> frozenset[str]:
     try:
         return frozenset(files.read_json(folder / "before.json"))
-    except (FileNotFoundError, files.BadFile, TypeError):
+    except (*_NONE, files.BadFile, TypeError):
         return frozenset()
 
 
 def kept(work: Path) -> frozenset[str]:
     """The names of what was kept, folders included; drafts are not kept yet."""
     found, root = set(), work / "kept"
+    if os.path.islink(root):
+        return frozenset()
     for parent, dirs, names in os.walk(root):
         dirs[:] = [one for one in dirs if one[0] != "."]
         found |= {os.path.relpath(os.path.join(parent, one), root) for one in dirs + names if one[0] != "."}
@@ -104,12 +112,12 @@ def begin(work: Path) -> Path:
     """Make the folder of a new try and note what was kept before it; returns the folder."""
     make(work)
     number = max(_numbers(work, _TRY), default=0) + 1
-    while (folder := work / f"try-{number}").exists():  # where locks do not reach, another may have begun it
+    while os.path.lexists(folder := work / f"try-{number}"):  # where locks do not reach, another may have begun it
         number += 1
     try:
         folder.mkdir()
     except OSError:
-        if not folder.exists():
+        if not os.path.lexists(folder):
             raise
         return begin(work)
     try:
