@@ -186,7 +186,7 @@ class Claim:
     def release(self) -> None:
         """Give the request back as it is; the next claimant goes on with what was kept."""
         if self._begun and self.descriptor >= 0:
-            with contextlib.suppress(PermissionError):
+            with contextlib.suppress(OSError):  # such as a disk that can only be read by now
                 os.fchmod(self.descriptor, 0o644)
         self.close()
 

@@ -95,9 +95,12 @@ def open_regular(path: str | os.PathLike[str], dir_fd: int | None = None) -> int
             raise
         what = "is a symbolic link; links are not followed" if error.errno == errno.ELOOP else "is not a regular file"
         raise BadFile(f"{os.fspath(path)}: {what}") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise BadFile(f"{os.fspath(path)}: is not a regular file")
+    except (OSError, BadFile):
         os.close(descriptor)
-        raise BadFile(f"{os.fspath(path)}: is not a regular file")
+        raise
     return descriptor
 
 
@@ -221,9 +224,11 @@ def _appear(draft: tuple[int, str], folder_fd: int, name: str) -> None:
 
 
 def _drop(draft: tuple[int, str], folder_fd: int) -> None:
-    os.close(draft[0])
+    with contextlib.suppress(OSError):  # after fsync, or without `durable`, it tells nothing
+        os.close(draft[0])
     if draft[1]:
-        os.unlink(draft[1], dir_fd=folder_fd)
+        with contextlib.suppress(OSError):  # it is swept when a run starts
+            os.unlink(draft[1], dir_fd=folder_fd)
 
 
 def _sync(drafts: list[tuple[int, str]], folder_fd: int) -> None:

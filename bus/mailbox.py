@@ -100,6 +100,9 @@ class Mailbox:
         self._fds: list[int] = []  # opened once, and no link: what is swapped for one later leads nowhere
         try:
             for part in PARTS:
+                if part == PARTS[-1] and durable and not (self.folder / part).exists():
+                    for folder in (self.folder, self.folder.parent):  # before the last: where that is, all is durable
+                        files.fsync(folder)
                 with contextlib.suppress(FileExistsError):
                     files.make_folder(self.folder / part, durable)
                 self._fds.append(os.open(self.folder / part, files.FOLDER))
@@ -317,8 +320,8 @@ class Mailbox:
         if not self._read(claim, status.st_size):
             return False
         claim.tried = files.exists(id, self.work_fd)
-        if claim.tried and not files.is_folder(id, self.work_fd):
-            return self._refuse(id, "file", f"work/{id} is no folder; remove it, then bin/retry")
+        if claim.tried and not self._own_work(id):
+            return self._refuse(id, "file", f"work/{id} is no folder of this user's; remove it, then bin/retry")
         claim.note_begun(status.st_mode)
         if claim.tried and (why := self.exhausted(id)):
             claim.give_up("tries", why)
@@ -336,6 +339,10 @@ class Mailbox:
         """True if a second name is our own hidden draft, of a putter that was killed or is just done."""
         drafts = [name for name in files.names(self.inbox_fd) if name.startswith(files.DRAFT)]
         return any(self._names(name, status) for name in drafts) or os.fstat(descriptor).st_nlink == 1  # gone just now
+
+    def _own_work(self, id: str) -> bool:
+        may = os.access(id, os.R_OK | os.W_OK | os.X_OK, dir_fd=self.work_fd, effective_ids=True)
+        return may and files.is_folder(id, self.work_fd)
 
     def _read(self, claim: Claim, size: int) -> bool:
         name, data = f"inbox/{claim.id}.json", b""
@@ -358,8 +365,10 @@ class Mailbox:
     def withdraw(self, id: str) -> None:
         """Take back a request that nobody works on; its tries stay."""
         if claim := self.claim(id):
-            os.unlink(f"{id}.json", dir_fd=self.inbox_fd)
-            claim.close()
+            try:
+                os.unlink(f"{id}.json", dir_fd=self.inbox_fd)
+            finally:
+                claim.release()
 
     def postpone(self, id: str, seconds: float) -> None:
         """Do not claim `id` for a while, by this process's monotonic clock."""

@@ -72,6 +72,7 @@ class Run:
         }
         with contextlib.suppress(FileExistsError):
             files.make_folder(folder.parent, durable=True)
+        files.fsync(folder.parent.parent)  # whoever made it may have been killed before
         staging = folder.parent / f".new-{folder.name}-{os.urandom(4).hex()}"
         try:
             for name in names:
@@ -176,6 +177,7 @@ class Run:
         """Move a reply out of the way, to STEP/stale/ID-K; False if another did so first."""
         box, count = self.mailbox(step), 1
         tries.make(folder := box.folder / "stale")
+        files.fsync(box.folder)
         while os.path.lexists(folder / f"{id}-{count}"):
             count += 1
         try:
@@ -185,7 +187,8 @@ class Run:
         return True
 
     def sweep(self) -> None:
-        """Remove drafts that killed writers left; only when a run starts."""
+        """Remove drafts that killed writers left, and make sure of the run's own name; only when a run starts."""
+        files.fsync(self.folder.parent)
         for name in [step.name for step in self.steps] + list(self.services):
             box = self.mailbox(name)
             for folder_fd in (box.inbox_fd, box.outbox_fd, box.dead_fd):
