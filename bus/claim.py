@@ -40,7 +40,8 @@ class Claim:
         self.request: dict[str, Any] = {}
         self.request_sha256 = ""
         self.folder: Path | None = None  # work/ID/try-N, once it has begun
-        self.tried = self._begun = False  # whether work/ID/ is there; whether the request carries our mark
+        self.tried = False  # whether work/ID/ is there
+        self._mode = 0  # of the request without our mark, once it carries that
         _open.add(self)
 
     @property
@@ -66,9 +67,9 @@ class Claim:
         if mode & BEGUN:
             tries.begin(self.work)  # a try with no crash.json
             self.tried = True
-        self._begun = True
+        self._mode = stat.S_IMODE(mode) & ~BEGUN
         with contextlib.suppress(PermissionError):  # another user's file: its deaths go uncounted
-            os.fchmod(self.descriptor, 0o744)
+            os.fchmod(self.descriptor, self._mode | BEGUN)
 
     def begin(self) -> Path:
         """Begin a try: returns work/ID/try-N, with out/ in it and kept/ beside it."""
@@ -185,9 +186,9 @@ class Claim:
 
     def release(self) -> None:
         """Give the request back as it is; the next claimant goes on with what was kept."""
-        if self._begun and self.descriptor >= 0:
+        if self._mode and self.descriptor >= 0:
             with contextlib.suppress(OSError):  # such as a disk that can only be read by now
-                os.fchmod(self.descriptor, 0o644)
+                os.fchmod(self.descriptor, self._mode)
         self.close()
 
     def close(self) -> None:

@@ -177,7 +177,7 @@ class Mailbox:
         try:
             data = files.read_bytes(f"{id}.json", MAX_REQUEST, self.inbox_fd)
             return files.sha256(files.canonical(files.parse(data, id)))
-        except BadFile:
+        except (BadFile, TypeError):  # the second for one that is nested too deeply
             return "not readable"
         except OSError as error:
             if error.errno not in files.GONE:
@@ -232,7 +232,13 @@ class Mailbox:
         finally:
             if folder_fd != self.outbox_fd:
                 os.close(folder_fd)
-        document: dict[str, Any] = schema.check(files.parse(data, f"{self.name}/outbox/{id}"), self.reply_schema)
+        where = f"{self.name}/outbox/{id}"
+        try:
+            document: dict[str, Any] = schema.check(files.parse(data, where), self.reply_schema)
+        except schema.Invalid as error:
+            raise schema.Invalid(f"{where}: {error}") from None
+        if self.folders and isinstance(document, dict) and document.get("id", id) != id:
+            raise BadFile(f"{where}: is the reply of {str(document['id'])[:100]!r}; was it copied there?")
         return document
 
     def answered_hash(self, id: str) -> str | None:
@@ -260,7 +266,7 @@ class Mailbox:
     # -- serving --------------------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Call once before claiming: remove what agents that were killed right after a reply left in work/."""
+        """Call once before claiming: remove what agents that were killed right after a reply left behind."""
         for id in _ids(files.names(self.work_fd), ""):
             if self.answered(id) and not files.exists(f"{id}.json", self.inbox_fd):
                 files.remove_tree(self.work(id))
@@ -399,12 +405,13 @@ class Mailbox:
     def revive(self, id: str) -> None:
         """Bring a dead letter back with fresh tries: its marker moves to work/ID/, and divides old tries from new."""
         work = self.work(id)
-        tries.make(work)
-        last = max((one.number for one in tries.all_tries(work)), default=0)
         try:
-            os.rename(f"{id}.json", work / f"{tries.RETRIED}{last}.json", src_dir_fd=self.dead_fd)
+            os.stat(f"{id}.json", dir_fd=self.dead_fd, follow_symlinks=False)
         except FileNotFoundError:
             raise BadFile(f"{self.name}: {id}: there is no dead letter of this ID") from None
+        tries.make(work)
+        last = max((one.number for one in tries.all_tries(work)), default=0)
+        os.rename(f"{id}.json", work / f"{tries.RETRIED}{last}.json", src_dir_fd=self.dead_fd)
         if self.durable:
             files.fsync(work)
             for folder_fd in (self.work_fd, self.dead_fd):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bus import files
+from bus import files, schema
 
 RETRIED = "retried-after-"
 _TRY = re.compile(r"try-([0-9]{1,6})")
@@ -75,10 +75,9 @@ def _numbers(work: Path, form: re.Pattern[str]) -> list[int]:
 
 def _crash(folder: Path) -> dict[str, Any]:
     try:
-        document = files.read_json(folder / "crash.json")
-    except (*_NONE, files.BadFile):
+        return dict(schema.check(files.read_json(folder / "crash.json"), "error.v1"))
+    except (*_NONE, files.BadFile, schema.Invalid):
         return DEATH  # also a torn one: it died while that was written
-    return document if isinstance(document, dict) and {"kind", "message"} <= document.keys() else DEATH
 
 
 def _before(folder: Path) -> frozenset[str]:
