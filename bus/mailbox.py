@@ -166,8 +166,11 @@ class Mailbox:
                 "give the new question another ID"
             )
         if self.durable:
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 files.fsync(self.folder / "inbox" / f"{id}.json")  # a person's `cp` has not done so
+            except OSError as error:
+                if error.errno not in files.GONE:
+                    raise
             for folder_fd in (self.inbox_fd, self.outbox_fd):
                 os.fsync(folder_fd)
         return True

@@ -1,6 +1,6 @@
 """Try the bus on shared file systems: real ones of Debian's, each with two clients on this machine.
 
-    make sharedfs                        all of them, five minutes
+    make sharedfs                        all of them, four minutes
     python -m tests.sharedfs moosefs     one
 
 As root it installs what is missing. Servers, mounts and networks live in namespaces that end with the trial. Exit 1 if

@@ -14,7 +14,7 @@ STATE = ("/run", "/var/lib/glusterd", "/var/log/glusterfs")  # compiled into the
 
 
 class Gluster(FileSystem):
-    """Every file on three bricks. Spread over several it is not for the bus: there two clients can both win a `link`."""
+    """Every file on three bricks. Spread over bricks it is not for the bus: two clients can both win a `link` there."""
 
     name, title, how = "gluster", "Gluster", "3 copies"
     packages = ("glusterfs-server", "glusterfs-client")

@@ -26,8 +26,8 @@ def run(fs: FileSystem) -> Iterator[Row]:
     links, renames = race(fs, _linker, _read_file), race(fs, _renamer, _read_folder)
     broken = links.broken or renames.broken
     cell = "both win" if broken else f"one wins; the other gets {links.said()}, {renames.said()}"
-    detail = f"link of a file, rename of a full folder: {ROUNDS} times each, by A and B at once; the losers got {links}; {renames}"
-    yield Row(RACED, cell, detail, broken)
+    what = f"link of a file, rename of a full folder: {ROUNDS} times each, by A and B at once"
+    yield Row(RACED, cell, f"{what}; the losers got {links}; {renames}", broken)
 
 
 def _drafts(here: Path) -> Row:
