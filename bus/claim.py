@@ -94,6 +94,8 @@ class Claim:
                 raise
             where = f"{self.mailbox.name}/outbox/{self.id}"
             raise FileExistsError(errno.EEXIST, f"{where}: is there but is no reply; move it away") from None
+        if self.mailbox.durable:
+            os.fsync(self.mailbox.outbox_fd)
         self.clean()
         return True
 
@@ -114,8 +116,6 @@ class Claim:
         if box.durable:
             files.sync_tree(out)
         os.rename(out, self.id, dst_dir_fd=box.outbox_fd)
-        if box.durable:
-            os.fsync(box.outbox_fd)
 
     def commit_file(self, reply: dict[str, Any]) -> bool:
         """Publish the reply of a service; False if a reply was there already."""
@@ -202,7 +202,7 @@ class Claim:
 def artifacts(out: Path) -> dict[str, dict[str, Any]]:
     """{relative name: {sha256, bytes}} of every file below `out`, sorted; raises BadFile for what is no artifact."""
     found = {}
-    for parent, folders, names in os.walk(out):
+    for parent, folders, names in files.walk(out):
         for name in names + [one for one in folders if os.path.islink(os.path.join(parent, one))]:
             path = os.path.join(parent, name)
             relative = files.inside(os.path.relpath(path, out))

@@ -17,7 +17,7 @@ import os
 import shutil
 import stat
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -176,9 +176,10 @@ def publish_many(folder_fd: int, items: Sequence[tuple[str, bytes]], durable: bo
     """`publish` up to BATCH files at the price of two fsyncs; returns the names that were taken."""
     drafts: list[tuple[int, str]] = []
     taken = []
-    try:
+    with contextlib.ExitStack() as dropping:  # every one of them, though dropping another may fail
         for _, data in items:
             drafts.append(_draft(folder_fd))
+            dropping.callback(_drop, drafts[-1], folder_fd)
             _write(drafts[-1][0], data)
         if durable:
             _sync(drafts, folder_fd)
@@ -187,9 +188,6 @@ def publish_many(folder_fd: int, items: Sequence[tuple[str, bytes]], durable: bo
                 _appear(draft, folder_fd, name)
             except FileExistsError:
                 taken.append(name)
-    finally:
-        for draft in drafts:
-            _drop(draft, folder_fd)
     if durable:
         os.fsync(folder_fd)
     return taken
@@ -298,9 +296,18 @@ def fsync(path: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
+def walk(folder: Path, topdown: bool = True) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` that raises what it cannot read: left alone, it passes over a folder in silence."""
+
+    def unreadable(error: OSError) -> None:
+        raise error
+
+    return os.walk(folder, topdown, unreadable)
+
+
 def sync_tree(folder: Path) -> None:
     """fsync every file and every folder below `folder`, deepest first, and `folder` itself."""
-    for parent, _, names in os.walk(folder, topdown=False):
+    for parent, _, names in walk(folder, topdown=False):
         for name in [*names, "."]:
             fsync(os.path.join(parent, name))
 

@@ -92,7 +92,7 @@ def kept(work: Path) -> frozenset[str]:
     found, root = set(), work / "kept"
     if os.path.islink(root):
         return frozenset()
-    for parent, dirs, names in os.walk(root):
+    for parent, dirs, names in files.walk(root) if root.exists() else ():
         dirs[:] = [one for one in dirs if one[0] != "."]
         found |= {os.path.relpath(os.path.join(parent, one), root) for one in dirs + names if one[0] != "."}
     return frozenset(found)

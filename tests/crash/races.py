@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.crash import storm_asking as asking
 from tests.crash import storm_keepers as keepers
+from tests.crash import storm_still as still
 from tests.crash import storm_unlocked as unlocked
 from tests.crash.kills import BOXES, figures, said
 from tests.crash.row import Row
@@ -50,29 +51,30 @@ def putting(folder: Path, seed: int, quick: bool) -> Row:
 
 def put_at_every_stop(folder: Path) -> Row:
     found = [
-        apart(asking.put_at_every_stop, folder / f"{kind}-{same}", kind, same)
+        apart(still.put_at_every_stop, folder / f"{kind}-{same}", kind, same)
         for kind in BOXES
         for same in (True, False)
     ]
     stops = sum(one["stops"] for one in found)
+    opened = apart(still.opening, folder / "opening")
     return Row(
         "… also if the ID was asked and answered by others while its putter stood still",
-        f"{stops} stops before each call on files, from making the mailbox on; the same question and another, a step and "
-        "a service",
-        said([one for each in found for one in each["broken"]], 0),
+        f"{stops} stops before each call on files, the same question and another, a step and a service; two that make "
+        f"the mailbox at once, at {opened['pairs']} pairs of stops",
+        said([one for each in [*found, opened] for one in each["broken"]], 0),
     )
 
 
 def advancing(folder: Path, seed: int, quick: bool) -> Row:
     rounds, edits, times = (2, 4, 1) if quick else (4, 25, 4)
-    still = apart(asking.advancing, folder / "still", 2 * rounds, 0, seed)
+    calm = apart(asking.advancing, folder / "calm", 2 * rounds, 0, seed)
     moving = [apart(asking.advancing, folder / f"edited-{n}", rounds, edits, seed + n) for n in range(times)]
-    looks, aside = sum(one["looks"] for one in [still, *moving]), sum(one["aside"] for one in moving)
+    looks, aside = sum(one["looks"] for one in [calm, *moving]), sum(one["aside"] for one in moving)
     return Row(
         "looking twice at what is due adds nothing",
-        f"{looks:,} looks of two processes at once, beside a third that works; {still['put']} requests put, each once; "
+        f"{looks:,} looks of two processes at once, beside a third that works; {calm['put']} requests put, each once; "
         f"{aside} replies set aside and made again, as the goal changed {times * edits} times",
-        said([one for each in [still, *moving] for one in each["broken"]], seed),
+        said([one for each in [calm, *moving] for one in each["broken"]], seed),
     )
 
 

@@ -8,7 +8,6 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from bus.run import Run
 from tests.crash import storm_processes as processes
 from tests.crash import storm_run
 from tests.crash.storm_serve import serve
-from tests.crash.storm_stops import go_on, started, stopped
 from tests.crash.storm_worker import FACTS, box
 from tests.small import replies
 
@@ -132,37 +130,6 @@ def answering(folder: Path, kind: str, hand: int) -> None:
             for claim in mailbox.claims():
                 answer(claim, kind)
             time.sleep(0.001)
-
-
-def put_at_every_stop(folder: Path, kind: str, same: bool) -> dict[str, Any]:
-    """Stop a putter before each of its calls; meanwhile another asks the same ID and is answered. To be run `apart`.
-
-    Both find no mailbox, and make it. The same question is new to one of the two; another question is refused.
-    """
-    broken: list[str] = []
-    n = 1
-    while True:
-        here = folder / str(n) / "10-first"
-        one = started(n, stopping_putter, here, kind)
-        if not stopped(one):
-            return {"stops": n - 1, "broken": broken}
-        other = ask(here, kind, "m1", 0 if same else 1)
-        with closing(box(here, kind)) as mailbox:
-            answered = [answer(claim, kind) for claim in mailbox.claims()]
-            go_on(one)
-            late = [answer(claim, kind) for claim in mailbox.claims()]
-            reply, left = mailbox.reply("m1"), mailbox.listing().requests
-        heard = sorted([Path(f"{here}.heard").read_text(), other])
-        if heard != (["new", "same"] if same else ["conflict", "new"]):
-            broken.append(f"{kind}: stopped before call {n}, the two putters heard {heard}")
-        if (answered + late).count(True) != 1 or reply is None or left:
-            broken.append(f"{kind}: stopped before call {n}: answers {answered}, {late}, left {sorted(left)}")
-        n += 1
-
-
-def stopping_putter(count: Callable[[], None], folder: Path, kind: str) -> None:
-    count()
-    Path(f"{folder}.heard").write_text(ask(folder, kind, "m1", 0))
 
 
 # -- what is due --------------------------------------------------------------------------------------------
