@@ -8,6 +8,7 @@ work/ID/retried-after-3.json   a dead letter that a person brought back: tries u
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -92,9 +93,10 @@ def kept(work: Path) -> frozenset[str]:
     found, root = set(), work / "kept"
     if os.path.islink(root):
         return frozenset()
-    for parent, dirs, names in files.walk(root) if root.exists() else ():
-        dirs[:] = [one for one in dirs if one[0] != "."]
-        found |= {os.path.relpath(os.path.join(parent, one), root) for one in dirs + names if one[0] != "."}
+    with contextlib.suppress(*_NONE):
+        for parent, dirs, names in files.walk(root):
+            dirs[:] = [one for one in dirs if one[0] != "."]
+            found |= {os.path.relpath(os.path.join(parent, one), root) for one in dirs + names if one[0] != "."}
     return frozenset(found)
 
 
