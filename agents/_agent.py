@@ -150,7 +150,7 @@ class Agent:
         """Work on one claim to its end, whatever that is; returns the exit code that tells it."""
         try:
             return self._work(claim)
-        except OSError as error:  # not even the failure could be recorded: a full or failing disk
+        except (OSError, files.BadFile) as error:  # not even the failure could be recorded: a full or failing disk
             self.mailbox.postpone(claim.id, 30.0)
             claim.release()
             return self._tell(FAILED, f"{claim.id}: {error}; nothing was lost, it is tried again")

@@ -5,7 +5,7 @@
 The command runs in the run's folder. Its last two arguments are the paths of its request and of its out/ folder. The
 request names, under `reads`, where each input lies, relative to the run. Exit 0: what is in out/ becomes the reply;
 1: failed, tried again; 100: given up. The command itself comes from this machine's config, never from a run: a program
-with a slash in its name, and every word that begins with ./ or ../, is looked for from the checkout.
+with a slash in its name, and every word that begins with ./ or ../ or names a file of the checkout, is taken from it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def command(job: Job) -> None:
 def located(argv: list[str]) -> list[str]:
     """The command with its relative paths made absolute: in a run's folder they would name files of that run."""
     return [
-        str(ROOT / word) if word.startswith(("./", "../")) or ("/" in word and at == 0) else word
+        str(ROOT / word)
+        if word.startswith(("./", "../")) or ("/" in word and (at == 0 or (ROOT / word).exists()))
+        else word
         for at, word in enumerate(argv)
     ]
 

@@ -22,7 +22,8 @@ from _lineage import PACKED
 from bus import files, schema
 
 MANIFEST = "MANIFEST.json"
-LEFT_BEHIND = frozenset({MANIFEST, PACKED, "supervisor/lock", "supervisor/guard.lock", "supervisor/STOP"})  # of here
+OF_HERE = ("lock", "guard.lock", "pack.lock", "STOP")  # in supervisor/: of this machine
+LEFT_BEHIND = frozenset({MANIFEST, PACKED, *(f"supervisor/{name}" for name in OF_HERE)})
 FIRST = ("inbox", "dead", "work")  # every inbox before any outbox; a reply moves from work to outbox, so work before it
 LEVEL = 6  # of gzip: 9 takes four times as long and saves 1 %
 

@@ -57,6 +57,16 @@ def note_hold(run: Run, archive: str, sha256: str) -> None:
     files.replace(run.hold, text.encode("utf-8", "replace"), durable=True)
 
 
+def take_back(run: Run, before: list[str], said: str) -> None:
+    """Forget an archive that did not come to be: packed.json and HOLD say again what they said before."""
+    if hold_says(run):
+        files.replace(run.hold, f"{said}\n".encode("utf-8", "replace"), durable=True)
+    if before:
+        files.replace(run.folder / PACKED, files.pretty({"schema": "packed.v1", "archives": before}), durable=True)
+    else:
+        (run.folder / PACKED).unlink(missing_ok=True)
+
+
 def let_go(run: Run) -> None:
     """Remove the HOLD that was made to read the run; any other stays."""
     if hold_says(run) == READING.strip():
@@ -65,7 +75,7 @@ def let_go(run: Run) -> None:
 
 def hold_says(run: Run) -> str:
     """The first line of a run's HOLD; "" where it is empty, no text, or not there."""
-    with contextlib.suppress(FileNotFoundError, files.BadFile):
+    with contextlib.suppress(FileNotFoundError, PermissionError, files.BadFile):
         return files.read_bytes(run.hold, HOLD_BYTES).decode("utf-8", "replace").strip().partition("\n")[0]
     return ""
 

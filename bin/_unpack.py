@@ -171,6 +171,7 @@ def unpack(path: Path, runs: Path, name: str | None, trust: bool, at: Callable[[
     Without `trust`, what could run code is left out where that only costs time, and refused elsewhere.
     """
     runs.mkdir(parents=True, exist_ok=True)
+    path = path.resolve()
     sha256 = files.sha256_file(path)
     manifest, suspects = inspect(path, shutil.disk_usage(runs).free, at)
     target = runs / check_id(name or manifest["run"])
@@ -218,8 +219,12 @@ def extract(
     What lies in `left_out` is not written. `modes`: whether a file that was executable is so here, too.
     """
     left = dict(manifest["files"])
+    seen: dict[str, int] = {}
+    folders: set[str] = set()
     with opened(path) as tar:
         for member in tar:
+            check_member(member, seen, folders)  # again: the file may be another by now
+            folders.add(member.name) if member.isdir() else seen.update({member.name: member.size})
             inner = member.name.partition("/")[2]
             at(f"unpacking {inner}: {len(left):,} files to go")
             if _trust.unit(inner) in left_out:
@@ -227,7 +232,8 @@ def extract(
             elif member.isdir():
                 (staging / inner).mkdir(exist_ok=not inner)
             elif inner != MANIFEST:
-                known = left.pop(inner, {"sha256": None})
+                if (known := left.pop(inner, None)) is None:
+                    raise BadArchive(f"{inner}: is new since it was checked; copy the file again")
                 mode = 0o755 if modes and executable(member) else 0o644
                 if copied(tar, member, staging / inner, mode) != known["sha256"]:
                     raise BadArchive(f"{inner}: is not as MANIFEST.json says (sha256); copy the file again")

@@ -120,9 +120,13 @@ class Claim:
     def commit_file(self, reply: dict[str, Any]) -> bool:
         """Publish the reply of a service; False if a reply was there already."""
         box = self.mailbox
-        reply = schema.check({**reply, "request_sha256": self.request_sha256}, box.reply_schema)
+        data = files.canonical(schema.check({**reply, "request_sha256": self.request_sha256}, box.reply_schema))
+        if len(data) > files.MAX_DOCUMENT:
+            raise files.BadFile(
+                f"the reply: {len(data):,} bytes, more than the {files.MAX_DOCUMENT:,} that one may have"
+            )
         try:
-            files.publish(box.outbox_fd, f"{self.id}.json", files.canonical(reply), box.durable)
+            files.publish(box.outbox_fd, f"{self.id}.json", data, box.durable)
         except FileExistsError:
             return self.late()
         self.clean()
@@ -139,7 +143,7 @@ class Claim:
             if self.folder and error["kind"] == "disk":
                 files.remove_tree(self.folder / "out")  # or what it wrote would keep the disk full
             self.folder = self.folder or tries.begin(self.work)
-            files.publish_path(self.folder / "crash.json", files.pretty(crash), self.mailbox.durable)
+            files.replace(self.folder / "crash.json", files.pretty(crash), self.mailbox.durable)  # a child's own goes
         except OSError:
             if self.folder:  # no room to say how it failed: it goes altogether, so that nobody counts it as a death
                 files.remove_tree(self.folder)

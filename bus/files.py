@@ -133,7 +133,7 @@ def read_json(path: str | os.PathLike[str], limit: int = MAX_DOCUMENT) -> Any:
 def exists(name: str, folder_fd: int) -> bool:
     """True if an open folder has this name, be it a link that leads nowhere; a failing disk reads as False.
 
-    That is safe, as the call that publishes is what decides, and a third of the price of asking `stat`.
+    So work may be done again on a failing disk; but the call that publishes decides, and a second reply is refused.
     """
     return os.access(name, os.F_OK, dir_fd=folder_fd, follow_symlinks=False)
 
@@ -230,7 +230,7 @@ def _drop(draft: tuple[int, str], folder_fd: int) -> None:
 
 
 def _sync(drafts: list[tuple[int, str]], folder_fd: int) -> None:
-    """fsync drafts: many by one syncfs, where they are nameless; FUSE and NFS, which ignore it, have no such files."""
+    """fsync drafts: many by one syncfs where they are nameless; NFS and most of FUSE, which ignore it, have none."""
     if len(drafts) > 1 and not drafts[0][1]:
         if ctypes.CDLL(None, use_errno=True).syncfs(folder_fd):
             raise OSError(ctypes.get_errno(), f"syncfs: {os.strerror(ctypes.get_errno())}")
@@ -268,7 +268,7 @@ def replace(path: Path, data: bytes, durable: bool = False) -> None:
             os.fsync(descriptor)
         os.rename(draft, path)
     except OSError:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
         raise
     finally:
         os.close(descriptor)
@@ -281,7 +281,8 @@ def make_folder(folder: Path, durable: bool) -> None:
     try:
         folder.mkdir()
     except FileNotFoundError:
-        make_folder(folder.parent, durable)
+        with contextlib.suppress(FileExistsError):  # another made it just now
+            make_folder(folder.parent, durable)
         folder.mkdir()
     if durable:
         fsync(folder.parent)

@@ -77,7 +77,8 @@ class Mailbox:
 
     `folders`: replies are folders with artifacts (a step) rather than single files (a service).
     `hold`: a path that, while it exists, keeps anything new from being claimed.
-    `tries`: how many failures a request may have before it is dead. `durable`: fsync before answering.
+    `tries`: how many failures a request may have before it is dead. `durable`: fsync before answering, which is as
+    good as the least durable of those that made the mailbox and wrote to it.
     """
 
     def __init__(
@@ -126,8 +127,9 @@ class Mailbox:
         while not self._same(check_id(id), data, self.answered_hash(id), "a reply"):
             try:
                 files.publish(self.inbox_fd, f"{id}.json", data, self.durable)
-                # Another may have asked, and been answered, since we looked: then ours will not be worked on.
-                return not self._same(id, data, self.answered_hash(id), "a reply")
+                # Another may have asked something else, and been answered, since we looked: a Conflict.
+                self._same(id, data, self.answered_hash(id), "a reply")
+                return True
             except FileExistsError:
                 if self._same(id, data, self._asked_hash(id), "a request"):
                     break  # else answered, and so removed, while we looked: look again
@@ -145,17 +147,19 @@ class Mailbox:
             taken = files.publish_many(self.inbox_fd, [(f"{id}.json", data) for id, data in batch], self.durable)
             new += len(batch) - len(taken)
             for id, data in batch:
-                if self._same(id, data, self.answered_hash(id), "a reply"):
-                    new -= f"{id}.json" not in taken
-                elif f"{id}.json" in taken and not self._same(id, data, self._asked_hash(id), "a request"):
+                answered = self._same(id, data, self.answered_hash(id), "a reply")
+                if f"{id}.json" in taken and not (answered or self._same(id, data, self._asked_hash(id), "a request")):
                     waiting.append((id, data))
         return new
 
     def _bytes(self, document: dict[str, Any]) -> bytes:
         try:
-            return files.canonical(schema.check(document, self.request_schema))
+            data = files.canonical(schema.check(document, self.request_schema))
         except (TypeError, ValueError) as error:  # NaN, an integer past 64 bits, what is no JSON at all
             raise schema.Invalid(f"the request: {error}") from None
+        if len(data) > MAX_REQUEST:
+            raise schema.Invalid(f"the request: {len(data):,} bytes, more than the {MAX_REQUEST:,} that one may have")
+        return data
 
     def _same(self, id: str, data: bytes, before: str | None, what: str) -> bool:
         """True if what is there under an ID (`before`: its sha256) is `data`; from now on that is durable."""
@@ -168,7 +172,8 @@ class Mailbox:
             )
         if self.durable:
             try:
-                files.fsync(self.folder / "inbox" / f"{id}.json")  # a person's `cp` has not done so
+                if what == "a request":
+                    files.fsync(self.folder / "inbox" / f"{id}.json")  # a person's `cp` has not done so
             except OSError as error:
                 if error.errno not in files.GONE:
                     raise
@@ -263,7 +268,7 @@ class Mailbox:
     def work(self, id: str) -> Path:
         """The folder of a request's tries, by path: children are told it. BadFile if work/ was swapped for another."""
         folder = self.folder / "work"
-        if not os.path.samestat(os.stat(folder, follow_symlinks=False), os.fstat(self.work_fd)):
+        if not folder.exists() or not os.path.samestat(folder.lstat(), os.fstat(self.work_fd)):
             raise BadFile(f"{folder}: is not the folder that was opened; put that back")
         return folder / check_id(id)
 

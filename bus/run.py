@@ -156,7 +156,7 @@ class Run:
         Looking twice adds nothing.
         """
         progress = Progress([], [])
-        if self.hold.exists():
+        if os.path.lexists(self.hold):
             return progress
         replied, asked = self.listings()
         own = {"goal.md": files.sha256_file(self.folder / "goal.md")}

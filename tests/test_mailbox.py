@@ -16,7 +16,7 @@ import pytest
 
 from bus import files, mailbox, schema, tries
 from bus.files import BadFile
-from bus.mailbox import Conflict, Mailbox
+from bus.mailbox import MAX_REQUEST, Conflict, Mailbox
 from tests.processes import environment, eventually, run, start
 
 FACTS = {"read": {}, "seconds": 1.5, "usd": 0.0, "gpu_s": 0.0, "cpu_s": 0.5}
@@ -518,6 +518,25 @@ def test_a_service_leaves_no_folder_until_a_try_has_failed(service_box: Mailbox)
     claim.fail({**ERROR, "where": "echo"})
     assert os.listdir(service_box.folder / "work/q") == ["try-1"]
     assert service_box.state("q") == "failed"
+
+
+def test_a_crash_json_that_a_child_left_is_replaced(step_box: Mailbox, ask) -> None:
+    step_box.put("r1", ask())
+    for n in (1, 2, 3):
+        claim = step_box.claim("r1")
+        assert claim is not None
+        (claim.begin() / "crash.json").write_text("a child's own")
+        claim.fail({**ERROR, "message": f"failed {n}"})
+        step_box.postpone("r1", 0.0)
+    assert step_box.state("r1") == "dead"
+    assert "the last: failed 3" in letter(step_box, "r1")["message"]
+
+
+def test_what_could_only_be_refused_is_not_asked(service_box: Mailbox) -> None:
+    for document in ({"text": "x" * MAX_REQUEST}, {"n": float("nan")}, {"n": 2**64}):
+        with pytest.raises(schema.Invalid, match="the request: "):
+            service_box.put("q", document)
+    assert os.listdir(service_box.folder / "inbox") == []
 
 
 def test_states_first_match_wins(step_box: Mailbox, ask) -> None:

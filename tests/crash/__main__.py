@@ -40,7 +40,9 @@ def crash(parts: tuple[str, ...], seed: int, quick: bool) -> None:
         began = time.monotonic()
         for row in rows(part, seed, quick):
             broken += bool(row.broken)
-            click.echo(f"| {part} | {row.promise} | {row.tried} | {'**' + row.broken + '**' if row.broken else 'held'} |")
+            click.echo(
+                f"| {part} | {row.promise} | {row.tried} | {'**' + row.broken + '**' if row.broken else 'held'} |"
+            )
         click.echo(f"{part}: {time.monotonic() - began:.0f} s", err=True)
     raise SystemExit(1 if broken else 0)
 
