@@ -631,7 +631,7 @@ def test_an_inbox_that_is_a_link_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "box").mkdir()
     (tmp_path / "box/inbox").symlink_to(tmp_path / "outside")
-    with pytest.raises(BadFile, match="box/inbox: .*folders of its own"):
+    with pytest.raises(BadFile, match=r"box/inbox: .*folders of its own"):
         Mailbox(tmp_path / "box")
 
 
