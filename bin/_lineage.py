@@ -91,7 +91,7 @@ def relation(here: Run, there: Run) -> str:
         return "the same folder twice"
     for key, what in (("goal_sha256", "goal"), ("seed", "seed")):
         if here.document[key] != there.document[key]:
-            return f"two runs of another {what}, which are no copies of each other"
+            return f"two runs of different {what}s, which are no copies of each other"
     lines = [[one["sha256"] for one in lineage(run.folder)] for run in (here, there)]
     made = [packed(run.folder) for run in (here, there)]
     for mine, others, who in ((lines[1], made[0], "the second was"), (lines[0], made[1], "the first was")):

@@ -161,8 +161,15 @@ def check_names(manifest: dict[str, Any], seen: dict[str, int]) -> None:
         return
     wrong = min(name for name in {*said, *held} if said.get(name) != held.get(name))
     raise BadArchive(
-        f"{wrong}: is not as MANIFEST.json says ({held.get(wrong)} bytes, not {said.get(wrong)}); copy it again"
+        f"{wrong}: {said_and_held(said.get(wrong), held.get(wrong))}; copy it again, or do not trust this file"
     )
+
+
+def said_and_held(said: int | None, held: int | None) -> str:
+    """How a file differs from what the manifest says of it, in words."""
+    if said is None:
+        return "was added: MANIFEST.json does not know it"
+    return "is missing" if held is None else f"is not as MANIFEST.json says ({held:,} bytes, not {said:,})"
 
 
 def unpack(path: Path, runs: Path, name: str | None, trust: bool, at: Callable[[str], None]) -> Unpacked:

@@ -139,7 +139,7 @@ def test_how_two_runs_are_related(copies: tuple[Path, Path], tmp_path: Path) -> 
     unrelated = make(tmp_path / "alone")
     assert relation(here, unrelated) == "the same goal and seed, but not known to be related"
     edit(unrelated / "run.json", seed=2)
-    assert relation(here, unrelated) == "two runs of another seed, which are no copies of each other"
+    assert relation(here, unrelated) == "two runs of different seeds, which are no copies of each other"
     assert relation(here, here) == "the same folder twice"
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -237,6 +238,13 @@ def test_only_the_commands_of_this_machine_run(tmp_path: Path) -> None:
         assert "has no such command, so that nothing runs" in told["40-more"]
         moved = runs / "small"
         ended = command("supervise", moved, "--config", tmp_path / "config", cwd=moved)
+        assert ended.returncode == 2 and "40-more: " in ended.stderr and "has no command for it" in ended.stderr
+        mine = tmp_path / f"mine{len(more)}"
+        shutil.copytree(tmp_path / "config", mine)
+        known = yaml.safe_load((mine / "swarm.yaml").read_text())
+        known["flow"]["40-more"] = {"command": ["false"], "reads": ["30-judge/verdict.json"], "tries": 1}
+        (mine / "swarm.yaml").write_text(yaml.safe_dump(known))
+        ended = command("supervise", moved, "--config", mine, cwd=moved)
         assert ended.returncode == 100 and "40-more r1" in ended.stdout
         assert replies(moved)["20-sum/outbox/r1/sum.txt"].strip() == b"5"
         shown = command("status", moved, "--config", cwd=moved).stdout

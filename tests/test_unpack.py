@@ -48,8 +48,11 @@ FORGED: dict[str, tuple[Callable[[Forged], object], str]] = {
     "second folder": (lambda one: one.add("other", kind=tarfile.DIRTYPE), "holds other, small"),
     "file at the top": (lambda one: one.add("loose", b"x"), "has none"),
     "no manifest": (lambda one: one.manifest.update(run="other"), "do not trust"),
-    "not in the manifest": (lambda one: unlisted(one, "small/extra"), "small/extra: is not as MANIFEST.json says"),
-    "missing": (lambda one: without(one, "goal.md"), "small/goal.md: is not as MANIFEST.json says"),
+    "not in the manifest": (
+        lambda one: unlisted(one, "small/extra"),
+        "small/extra: was added: MANIFEST.json does not know it",
+    ),
+    "missing": (lambda one: without(one, "goal.md"), "small/goal.md: is missing"),
     "other bytes": (other_bytes, "20-sum/outbox/r1/sum.txt: is not as MANIFEST.json says (sha256)"),
     "foreign manifest": (lambda one: one.manifest.update(x=1), "manifest.v1"),
     "too long a name": (lambda one: one.add("small/" + "a" * 300, b"x"), "too long"),
