@@ -122,7 +122,7 @@ class Mailbox:
     # -- asking ---------------------------------------------------------------------------------------------
 
     def put(self, id: str, document: dict[str, Any]) -> bool:
-        """Ask. True if the request is new, False if the same was asked before; Conflict if something else was."""
+        """Ask. True if this call put it there, False if the same was asked before; Conflict if something else was."""
         data = self._bytes(document)
         while not self._same(check_id(id), data, self.answered_hash(id), "a reply"):
             try:

@@ -40,11 +40,11 @@ def claiming(folder: Path, quick: bool) -> Row:
 def putting(folder: Path, seed: int, quick: bool) -> Row:
     count = 80 if quick else 1000
     found = [apart(asking.putting, made(folder, kind), kind, count, seed) for kind in BOXES]
-    unsaid = sum(one["unsaid"] for one in found)
+    twice = sum(one["twice"] for one in found)
     return Row(
         "asking twice is asking once, and another question under the same ID is refused",
         f"4 putters with 1 to 4 contents for each of {count} IDs, each in an order of its own, while two agents "
-        f"answer; a step and a service; {unsaid} times nobody heard that it is new, as it was answered at once",
+        f"answer; a step and a service; {twice} times two heard that the same question is new, which was answered once",
         said([one for each in found for one in each["broken"]], seed),
     )
 

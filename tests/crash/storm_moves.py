@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -67,7 +67,9 @@ def busy(here: Path, way: str, chance: random.Random) -> Copy:
         told = copying.communicate(timeout=60)[1]
     finally:
         for pid in working:
-            os.killpg(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has not come to its setsid yet
+                os.killpg(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
     odd = [line for line in told.splitlines() if not any(one in line for one in BUSY)]
     if copying.returncode and (odd or way == "pack"):
