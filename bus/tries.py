@@ -91,7 +91,7 @@ def _before(folder: Path) -> frozenset[str]:
 def kept(work: Path) -> frozenset[str]:
     """The names of what was kept, folders included; drafts are not kept yet."""
     found, root = set(), work / "kept"
-    if os.path.islink(root):
+    if os.path.islink(work) or os.path.islink(root):
         return frozenset()
     with contextlib.suppress(*_NONE):
         for parent, dirs, names in files.walk(root):
