@@ -241,7 +241,7 @@ class Mailbox:
         finally:
             if folder_fd != self.outbox_fd:
                 os.close(folder_fd)
-        where = f"{self.name}/outbox/{id}"
+        where = f"{self.name}/outbox/{id}{'' if self.folders else '.json'}"
         try:
             document: dict[str, Any] = schema.check(files.parse(data, where), self.reply_schema)
         except schema.Invalid as error:
