@@ -19,7 +19,7 @@ from typing import IO, Any
 import _secrets
 import _tree
 from _lineage import PACKED
-from bus import files, schema
+from bus import files, flow, schema
 
 MANIFEST = "MANIFEST.json"
 OF_HERE = ("lock", "guard.lock", "pack.lock", "STOP")  # in supervisor/: of this machine
@@ -83,15 +83,20 @@ def write(
 
 
 def in_order(folder: Path) -> Iterator[_tree.Entry]:
-    """A run in the order in which it is read: its own files, every inbox, …, every outbox, the rest."""
+    """A run in the order in which it is read: its own files, the steps, then the services and the rest.
+
+    Of each every inbox comes before any outbox. Services come last, since a step asks them before it replies: a copy
+    that has the step's reply has what the step asked, too.
+    """
     top = _tree.children(folder)
     boxes = [entry.name for entry in top if entry.is_folder]
     yield from top
-    for part in FIRST:
-        for box in boxes:
-            yield from _subtree(folder, box, {part}.__contains__)
-    for box in boxes:
-        yield from _subtree(folder, box, lambda name: name not in FIRST)
+    for group in ([box for box in boxes if flow.STEP.fullmatch(box)], [b for b in boxes if not flow.STEP.fullmatch(b)]):
+        for part in FIRST:
+            for box in group:
+                yield from _subtree(folder, box, {part}.__contains__)
+        for box in group:
+            yield from _subtree(folder, box, lambda name: name not in FIRST)
 
 
 def _subtree(folder: Path, box: str, wanted: Callable[[str], bool]) -> Iterator[_tree.Entry]:

@@ -70,11 +70,12 @@ def test_nothing_of_this_machine_goes_along(finished: Path, tmp_path: Path) -> N
     assert next(one.mode for one in members if one.name == "small/memory/inbox/q-1.json") == 0o644
 
 
-def test_every_inbox_is_read_before_any_outbox(archive: Path) -> None:
+def test_steps_are_read_before_services_and_each_inbox_before_any_outbox(archive: Path) -> None:
     with tarfile.open(archive) as tar:
-        parts = [name.split("/")[2] for name in tar.getnames() if name.count("/") >= 2]
-    places = [part for part in parts if part in ("inbox", "work", "outbox")]
-    assert places == sorted(places, key=("inbox", "work", "outbox").index) and "outbox" in places
+        names = [name.split("/")[1:3] for name in tar.getnames() if name.count("/") >= 2]
+    places = [(box == "memory", part) for box, part in names if part in ("inbox", "work", "outbox")]
+    assert places == sorted(places, key=lambda place: (place[0], ("inbox", "work", "outbox").index(place[1])))
+    assert {(False, "outbox"), (True, "inbox"), (True, "outbox")} <= set(places)
 
 
 def test_plain_tar_unpacks_it_too(archive: Path, tmp_path: Path) -> None:
