@@ -130,10 +130,13 @@ class Maildir:
 
     def put(self, n: int) -> None:
         name = id_of(n)
-        self.write(self.tmp + name, text(n).encode())
+        self.write(self.tmp + name, self.asked(n))
         os.rename(self.tmp + name, self.new + name)
 
-    def write(self, path: str, data: bytes) -> None:
+    def asked(self, n: int) -> Any:
+        return text(n).encode()
+
+    def write(self, path: str, data: Any) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         os.write(descriptor, data)
         os.close(descriptor)
@@ -144,10 +147,13 @@ class Maildir:
                 os.rename(self.new + name, self.cur + name)
             except FileNotFoundError:
                 continue
-            descriptor = os.open(self.cur + name, os.O_RDONLY | os.O_CLOEXEC)
-            data = os.read(descriptor, 1 << 16)
-            os.close(descriptor)
-            yield name, data
+            yield name, self.read(self.cur + name)
+
+    def read(self, path: str) -> Any:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        data = os.read(descriptor, 1 << 16)
+        os.close(descriptor)
+        return data
 
     def number(self, claim: tuple[str, bytes]) -> int:
         return int(claim[0][2:], 16)
@@ -164,9 +170,12 @@ class MaildirReply(Maildir):
 
     def end(self, claim: tuple[str, bytes]) -> None:
         name, data = claim
-        self.write(f"{self.tmp}{name}.reply", self.before + data + self.after)
+        self.write(f"{self.tmp}{name}.reply", self.reply(data))
         os.rename(f"{self.tmp}{name}.reply", self.outbox + name)
         os.unlink(self.cur + name)
+
+    def reply(self, data: Any) -> Any:
+        return self.before + data + self.after
 
 
 class MaildirJson(MaildirReply):
@@ -174,45 +183,31 @@ class MaildirJson(MaildirReply):
 
     name = "Maildir, reply, bare calls and orjson"
 
-    def put(self, n: int) -> None:
-        name = id_of(n)
-        self.write(self.tmp + name, orjson.dumps(document(n)))
-        os.rename(self.tmp + name, self.new + name)
+    def asked(self, n: int) -> Any:
+        return orjson.dumps(document(n))
 
-    def end(self, claim: tuple[str, bytes]) -> None:
-        name, data = claim
-        reply = {"schema": "remembered.v1", "observation": orjson.loads(data), "request_sha256": "0" * 64}
-        self.write(f"{self.tmp}{name}.reply", orjson.dumps(reply))
-        os.rename(f"{self.tmp}{name}.reply", self.outbox + name)
-        os.unlink(self.cur + name)
+    def reply(self, data: Any) -> Any:
+        return orjson.dumps({"schema": "remembered.v1", "observation": orjson.loads(data), "request_sha256": "0" * 64})
 
 
-class MaildirCommon(MaildirJson):
+class MaildirCommon(MaildirReply):
     """The same as one commonly writes it: `open`, and the standard library's JSON."""
 
     name = "Maildir, reply, open() and json"
 
-    def put(self, n: int) -> None:
-        name = id_of(n)
-        with open(self.tmp + name, "w") as file:
-            file.write(json.dumps(document(n)))
-        os.rename(self.tmp + name, self.new + name)
+    def asked(self, n: int) -> Any:
+        return json.dumps(document(n))
 
-    def claims(self) -> Iterator[Any]:
-        for name in sorted(os.listdir(self.new)):
-            try:
-                os.rename(self.new + name, self.cur + name)
-            except FileNotFoundError:
-                continue
-            with open(self.cur + name) as file:
-                yield name, json.loads(file.read())
+    def reply(self, data: Any) -> Any:
+        return json.dumps({"schema": "remembered.v1", "observation": json.loads(data), "request_sha256": "0" * 64})
 
-    def end(self, claim: tuple[str, Any]) -> None:
-        name, asked = claim
-        with open(f"{self.tmp}{name}.reply", "w") as file:
-            file.write(json.dumps({"schema": "remembered.v1", "observation": asked, "request_sha256": "0" * 64}))
-        os.rename(f"{self.tmp}{name}.reply", self.outbox + name)
-        os.unlink(self.cur + name)
+    def write(self, path: str, data: Any) -> None:
+        with open(path, "w") as file:
+            file.write(data)
+
+    def read(self, path: str) -> Any:
+        with open(path) as file:
+            return file.read()
 
 
 class MaildirDurable(MaildirReply):

@@ -19,20 +19,7 @@ from benchmarks.bus import boxes, measure, peers
 from benchmarks.bus.measure import Failed, Ready
 
 LOOK_S, POLL_S = 3.0, 0.05  # how long each of the two consumers looks, and how often
-CONTENDERS: list[Any] = [
-    boxes.Files,
-    boxes.Folders,
-    boxes.MaildirReply,
-    peers.DirqSimple,
-    peers.DirqQueue,
-    peers.HueyFile,
-    peers.HueySqlite,
-    peers.Kombu,
-    peers.PersistAck,
-    peers.PersistSqlite,
-    peers.PersistFile,
-    peers.Lite,
-]
+CONTENDERS: list[Any] = [boxes.Files, boxes.Folders, boxes.MaildirReply, *peers.ALL]
 
 
 def run(quick: bool) -> None:

@@ -210,3 +210,16 @@ class Lite(Peer):
 
     def end(self, claim: Any) -> None:
         self.queue.done(claim.message_id)
+
+
+ALL: list[Any] = [
+    DirqSimple,
+    DirqQueue,
+    HueyFile,
+    HueySqlite,
+    Kombu,
+    PersistAck,
+    PersistSqlite,
+    PersistFile,
+    Lite,
+]

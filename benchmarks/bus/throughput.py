@@ -30,15 +30,7 @@ PLAIN: list[Any] = [
     boxes.MaildirCommon,
     boxes.Folders,
     boxes.Maildir,
-    peers.DirqSimple,
-    peers.DirqQueue,
-    peers.HueyFile,
-    peers.HueySqlite,
-    peers.Kombu,
-    peers.PersistAck,
-    peers.PersistSqlite,
-    peers.PersistFile,
-    peers.Lite,
+    *peers.ALL,
 ]
 TARGETS = {  # ours / theirs, at least
     boxes.MaildirReply: 0.7,

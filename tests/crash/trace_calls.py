@@ -28,7 +28,6 @@ MACHINE = platform.machine()
 OPENS = frozenset("open creat openat openat2".split())
 WRITES = frozenset({"write", "pwrite64"})  # the ones whose bytes lie in one piece, and whose count can be shortened
 # What makes a descriptor, and what changes something on the disk: these may fail with EMFILE, and with EROFS.
-MAKES_DESCRIPTOR = OPENS | {"dup"}
 CHANGES = WRITES | frozenset(
     "writev pwritev ftruncate truncate fallocate rename renameat renameat2 mkdir mkdirat rmdir creat link linkat "
     "unlink unlinkat symlink symlinkat chmod fchmod fchmodat fchmodat2 chown fchown fchownat mknodat utimensat "

@@ -5,26 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import sys
-import traceback
 from collections.abc import Callable
-from typing import Any
 
-
-def fork(job: Callable[..., object], *arguments: Any) -> int:
-    """The pid of a child that does `job` and ends; 1 is its exit status if that raised, and stderr says how."""
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        job(*arguments)
-        code = 0
-    finally:
-        if code:
-            os.write(2, traceback.format_exc()[-3000:].encode())
-        os._exit(code)
+from tests.crash.storm_processes import fork
 
 
 def end(pid: int) -> None:

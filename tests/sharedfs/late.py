@@ -10,8 +10,8 @@ from pathlib import Path
 
 from bus.claim import Claim
 from bus.mailbox import Mailbox
+from tests.crash.storm_processes import fork
 from tests.sharedfs.box import KINDS, box, commit, prepare, question, reply_bytes, whole
-from tests.sharedfs.children import fork
 from tests.sharedfs.filesystem import FileSystem
 from tests.sharedfs.locks import reaches
 from tests.sharedfs.row import LATE, Row

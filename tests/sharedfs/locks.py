@@ -12,7 +12,8 @@ from pathlib import Path
 
 from bus import files
 from bus.files import is_locked
-from tests.sharedfs.children import end, fork
+from tests.crash.storm_processes import fork
+from tests.sharedfs.children import end
 from tests.sharedfs.filesystem import FileSystem
 from tests.sharedfs.row import FALLS, LOCK, Row
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from bus.mailbox import Mailbox
 from bus.wake import Bell, is_network
+from tests.crash.storm_processes import fork
 from tests.sharedfs.box import STEP, box, commit, prepare, question
-from tests.sharedfs.children import end, fork
+from tests.sharedfs.children import end
 from tests.sharedfs.filesystem import FileSystem
 from tests.sharedfs.row import NOTICED, SPEED, Row
 

@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.crash.storm_processes import fork
 from tests.sharedfs.box import KINDS, box, commit, prepare, question, reply_bytes
-from tests.sharedfs.children import end, fork
+from tests.sharedfs.children import end
 from tests.sharedfs.filesystem import HOSTS, FileSystem
 from tests.sharedfs.locks import reaches
 from tests.sharedfs.notes import DIED, Notes, at_once, held
