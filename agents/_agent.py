@@ -112,8 +112,7 @@ class Agent:
             signal.signal(number, self._stop)
         self.run.advance()
         self.mailbox.serve()
-        listing = self.mailbox.listing()
-        for claim in self.mailbox.claims(listing):
+        for claim in self.mailbox.claims():
             return self._attempt(claim)
         return self._nothing(self.mailbox.listing())
 

@@ -65,7 +65,6 @@ class Listing(NamedTuple):
     requests: frozenset[str]
     replies: frozenset[str]
     dead: frozenset[str]
-    strange: frozenset[str]  # names in the inbox that are no ID.json
 
     @property
     def pending(self) -> list[str]:
@@ -195,12 +194,11 @@ class Mailbox:
 
     # -- looking --------------------------------------------------------------------------------------------
 
-    def listing(self, replies: bool = True) -> Listing:
-        """What is here now: one pass over inbox/, then (if wanted: they may be 100,000) the replies, then dead/."""
-        asked = frozenset(name for name in files.names(self.inbox_fd) if name[0] != ".")
-        requests = _ids(asked, ".json")
-        answered = _ids(files.names(self.outbox_fd), "" if self.folders else ".json") if replies else frozenset()
-        return Listing(requests, answered, _ids(files.names(self.dead_fd), ".json"), _strange(asked, requests))
+    def listing(self) -> Listing:
+        """What is here now: one pass over inbox/, then the replies, then dead/."""
+        requests = _ids(files.names(self.inbox_fd), ".json")
+        answered = _ids(files.names(self.outbox_fd), "" if self.folders else ".json")
+        return Listing(requests, answered, _ids(files.names(self.dead_fd), ".json"))
 
     def state(self, id: str) -> State | None:
         """The state of one ID, by the rule at the top of this file, or None where nothing is known of it."""
@@ -280,16 +278,22 @@ class Mailbox:
             if self.answered(id) and not files.exists(f"{id}.json", self.inbox_fd):
                 files.remove_tree(self.work(id))
 
-    def claims(self, listing: Listing | None = None) -> Iterator[Claim]:
+    def claims(self) -> Iterator[Claim]:
         """Claim what can be claimed, one after another, in order: list once and drain. The caller ends each claim."""
-        listing = listing or self.listing(replies=False)
-        for name in sorted(listing.strange):
-            bad = f"bad-{files.sha256(os.fsencode(name))[:16]}"
-            if bad not in listing.dead:
-                self.bury(bad, "name", f"inbox/{name!r}: not ID.json; IDs are 1 to 100 of a-z 0-9 _ -")
-        for id in sorted(sorted(listing.requests - listing.dead), key=len):  # an answered one is cleaned up on the way
+        names = files.names(self.inbox_fd)
+        if len(ids := _ids(names, ".json")) < len(names):
+            self._refuse_strange(names)
+        if len(ids) > 1:  # of one alone it is known sooner when it is claimed
+            ids -= _ids(files.names(self.dead_fd), ".json")
+        for id in sorted(sorted(ids), key=len):  # an answered one is cleaned up on the way
             if (claim := self.claim(id)) is not None:
                 yield claim
+
+    def _refuse_strange(self, names: Iterable[str]) -> None:
+        for name in sorted(name for name in names if name[0] != "." and not _FILE.fullmatch(name)):
+            bad = f"bad-{files.sha256(os.fsencode(name))[:16]}"
+            if not self.is_dead(bad):
+                self.bury(bad, "name", f"inbox/{name!r}: not ID.json; IDs are 1 to 100 of a-z 0-9 _ -")
 
     def claim(self, id: str) -> Claim | None:
         """Take the lock on a request; None if it is held, gone, answered, dead, put off, or not (yet) readable."""
@@ -433,7 +437,3 @@ class Mailbox:
 def _ids(names: Iterable[str], end: str) -> frozenset[str]:
     fits = (_FILE if end else ID).fullmatch
     return frozenset(name.removesuffix(end) for name in names if fits(name))
-
-
-def _strange(names: Iterable[str], ids: frozenset[str]) -> frozenset[str]:
-    return frozenset(name for name in names if name.removesuffix(".json") not in ids or not name.endswith(".json"))

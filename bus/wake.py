@@ -58,8 +58,7 @@ class Bell:
         ready = self._poll.poll((self.poll_s if seconds is None else seconds) * 1000)
         for descriptor, _ in ready:
             with contextlib.suppress(BlockingIOError):
-                while os.read(descriptor, 65536):
-                    pass
+                os.read(descriptor, 65536)  # what is left of a burst rings again
         return bool(ready)
 
 
