@@ -4,17 +4,17 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help install pipeline status follow test lint format docs bench bench-bus crash sharedfs clean
+.PHONY: help install pipeline status follow test lint format docs bench bench-bus crash sharedfs mcp-servers clean
 
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
 PIP := .venv/bin/python -m pip --disable-pip-version-check install --quiet
-# Suffix-less commands of bin/; mypy takes files by name only.
-COMMANDS := $(filter-out bin/_% bin/%.py,$(wildcard bin/*))
+# Suffix-less commands of bin/; mypy takes files by name only. It would take bin/mcp for the package of that name.
+COMMANDS := $(filter-out bin/_% bin/%.py bin/mcp,$(wildcard bin/*)) bin/_mcp_serve.py
 ROOMS := bus agents training benchmarks
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r name what; do
-	printf '  make %-9s %s\n' "$$name" "$$what"
+	printf '  make %-11s %s\n' "$$name" "$$what"
 	done
 
 install: .venv/installed ## install Mailroom into .venv (again after an interruption: the same command)
@@ -57,6 +57,9 @@ crash: .venv/installed-dev ## try to break the bus, some minutes: [SEED=7]
 
 sharedfs: .venv/installed ## try the bus on shared file systems, which it installs (as root, on Debian)
 	@exec .venv/bin/python -m tests.sharedfs
+
+mcp-servers: .venv/installed ## try the MCP client and bin/mcp with servers that others wrote, which it installs elsewhere
+	@exec .venv/bin/python -m tests.foreign
 
 clean: ## remove caches (never runs/, models/ or .venv)
 	@find . -path ./.venv -prune -o -path ./runs -prune -o -name __pycache__ -type d -exec rm -rf {} +

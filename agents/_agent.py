@@ -22,19 +22,32 @@ from typing import Any
 import click
 
 from agents import _child, _config
+from agents._ask import NotReplayed
+from agents._beat import Beat
 from agents._child import ChildFailed
+from agents._codes import BUSY, DONE, FAILED, GAVE_UP, USAGE, WAITING
 from agents._job import GiveUp, Job
 from bus import files, schema
-from bus.beat import Beat
 from bus.claim import Claim
-from bus.codes import BUSY, DONE, FAILED, GAVE_UP, USAGE, WAITING
 from bus.run import Run, RunError
 from bus.wake import Bell
 
 FULL_BYTES = 1024 * 1024  # a child that fails with less than this free failed for want of room
 IDLE_BYTES = 40 * 1024 * 1024  # a waiting agent holds about 32 MB; one that holds more after a job starts itself anew
 SAID = 500  # characters of what a job says that a beat carries: beats are short, logs have the whole
-Work = Callable[[Job], Any]
+Work = Callable[..., Any]
+
+
+class Busy(Exception):
+    """Another process does what only one may do; one line."""
+
+
+class Later(Exception):
+    """What a request needs is not there just now, and nothing is wrong with it; it is put off by `wait_s`, untried."""
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 class Stopped(BaseException):
@@ -81,6 +94,11 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         self.mailbox.serve()
+        self.serve()
+        return DONE
+
+    def serve(self) -> None:
+        """Work on one claim after another until told to stop."""
         grown = False
         with self.bell:
             while not self.stopping.is_set():
@@ -95,7 +113,6 @@ class Agent:
                 if grown and resident() > IDLE_BYTES and not (self.mailbox.postponed() or self.stopping.is_set()):
                     self._start_anew()
                 self.bell.wait()
-        return DONE
 
     def _start_anew(self) -> None:
         """Replace this process by a fresh one of the same pid, so that what a job left in memory does not stay."""
@@ -157,22 +174,35 @@ class Agent:
             self.job = None
             self.beat.now()
 
+    def answer(self, job: Job) -> Any:
+        """What the work makes of a job; a signal interrupts it, and nothing that records how it ended."""
+        try:
+            self._in_job = True
+            if self.stopping.is_set():  # before the line above, when nothing was raised
+                raise Stopped
+            if self.config.tools.get(job.step):
+                job.tools  # noqa: B018  # started and checked at the beginning, or the job fails before it costs anything
+            return self.work(job)
+        finally:
+            self._in_job = False
+            job.close()
+
     def _work(self, claim: Claim) -> int:
+        job: Job | None = None
         try:
             self.job = job = Job(self.run, claim, self.config, self.stopping, self._heard)
-            try:
-                self._in_job = True
-                if self.stopping.is_set():  # before the line above, when nothing was raised
-                    raise Stopped
-                answer = self.work(job)
-            finally:
-                self._in_job = False  # nothing interrupts what records how it ended
-            self._commit(job, claim, answer)
+            self._commit(job, claim, self.answer(job))
         except Stopped:
-            claim.fail(self._error("stopped", "asked to stop"))
+            if claim.mailbox.folders:
+                claim.fail(self._error(job, "stopped", "asked to stop"))
+            claim.release()
             return self._tell(128 + signal.SIGTERM, f"{claim.id}: stopped; the same command goes on")
-        except GiveUp as error:
-            claim.give_up(error.kind, str(error))
+        except Later as error:
+            claim.mailbox.postpone(claim.id, error.wait_s)
+            claim.release()
+            return self._tell(FAILED, f"{claim.id}: {error}; it is looked at again in {error.wait_s:g} s")
+        except (GiveUp, NotReplayed) as error:
+            claim.give_up(getattr(error, "kind", "replay"), str(error))
             return self._tell(GAVE_UP, f"{claim.id}: given up: {error}")
         except ChildFailed as error:
             if error.exit == GAVE_UP:
@@ -181,12 +211,12 @@ class Agent:
             facts = {"exit": error.exit, "signal": error.signal, "last_lines": error.last_lines}
             full = free_bytes(self.run.folder) < FULL_BYTES
             kind = "disk" if full else "death" if error.signal else "child"
-            claim.fail(self._error(kind, str(error), **facts))
+            claim.fail(self._error(job, kind, str(error), **facts))
             return self._tell(FAILED, f"{claim.id}: {error}")
         except Exception as error:  # the one place: a job may fail in any way, and every way is recorded
             kind = "disk" if files.is_full(error) else "error"
             text = f"{type(error).__name__}: {error}"
-            claim.fail(self._error(kind, text, traceback=traceback.format_exc()))
+            claim.fail(self._error(job, kind, text, traceback=traceback.format_exc()))
             return self._tell(FAILED, f"{claim.id}: {text}")
         return DONE
 
@@ -200,8 +230,7 @@ class Agent:
         if self.loud:
             self._tell(DONE, f"{claim.id}: {'done' if new else 'was answered already'}")
 
-    def _error(self, kind: str, message: str, **facts: Any) -> dict[str, Any]:
-        job = self.job
+    def _error(self, job: Job | None, kind: str, message: str, **facts: Any) -> dict[str, Any]:
         where = str(job.folder.relative_to(self.run.folder)) if job and job.folder else self.name
         seconds = job.facts()["seconds"] if job else 0.0
         return {"kind": kind, "message": message, "where": where, "seconds": seconds, **facts}
@@ -233,8 +262,8 @@ def find_mailbox(run: Run, agent: str, step: str | None) -> str:
     raise RunError(f"{agent}: {what} of {run.name}; its steps are {served}")
 
 
-def main(work: Work, agent: str | None = None) -> int:
-    """The command line of an agent; returns its exit code."""
+def main(work: Work, agent: str | None = None, kind: type[Agent] = Agent) -> int:
+    """The command line of an agent of some kind; returns its exit code."""
     name = agent or Path(inspect.getfile(work)).stem
     about = inspect.getdoc(sys.modules[work.__module__]) or ""
 
@@ -246,7 +275,7 @@ def main(work: Work, agent: str | None = None) -> int:
     def command(run: Path, once: bool, step: str | None, config: Path) -> int:
         opened = Run(run)
         _child.adopt()
-        served = Agent(work, opened, find_mailbox(opened, name, step), _config.load(config), loud=once)
+        served = kind(work, opened, find_mailbox(opened, name, step), _config.load(config), loud=once)
         return served.once() if once else served.watch()
 
     try:
@@ -257,6 +286,9 @@ def main(work: Work, agent: str | None = None) -> int:
     except (RunError, _config.ConfigError) as error:
         click.echo(f"{name}: {error}", err=True)
         return USAGE
+    except Busy as error:
+        click.echo(f"{name}: {error}", err=True)
+        return BUSY
     except (files.BadFile, schema.Invalid) as error:  # a damaged reply, or a link: nothing may be built on it
         click.echo(f"{name}: {error}; see bin/check", err=True)
         return FAILED

@@ -56,11 +56,13 @@ def run(
     cwd: Path,
     env: dict[str, str],
     pass_fds: tuple[int, ...],
+    before: Sequence[str] = (),
     heard: Callable[[dict[str, Any]], None],
 ) -> None:
     """Run `argv` to its end, its stdout and stderr appended to `output`; raises ChildFailed.
 
-    A line of output that is a JSON object with a "say" goes to `heard`. Whatever ends the wait (a stop, an
+    `before` are the words of a program that runs it and ends as it does, and is not told of. A line of output that
+    is a JSON object with a "say" goes to `heard`. Whatever ends the wait (a stop, an
     error) first ends the child: SIGTERM, then SIGKILL after the grace.
     """
     others, child = _children(), None
@@ -69,7 +71,13 @@ def run(
         sink.flush()
         try:  # a stop may arrive at any of these lines
             child = subprocess.Popen(
-                list(argv), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, cwd=cwd, env=env, pass_fds=pass_fds
+                [*before, *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                cwd=cwd,
+                env=env,
+                pass_fds=pass_fds,
             )
             _wait(child, lines, heard)
         finally:

@@ -7,6 +7,7 @@ that leaves its folder is refused.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import json
 import os
@@ -16,14 +17,22 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from agents import _child
+from agents import _child, _wiring
+from agents._ask import SERVICE, Asker
 from agents._config import ROOT, Config
+from agents._environment import clean_environment
 from agents._goal import Goal, parse
+from agents._publish import publish_path
+from agents._servers import servers
+from agents.models.bill import Bill, bill
 from bus import files, flow, schema
 from bus.claim import Claim
 from bus.run import Run
+
+if TYPE_CHECKING:
+    from agents._tools import Tools
 
 UNTYPED = frozenset({"text", "files"})  # artifacts with no JSON Schema: prose, model weights
 
@@ -76,7 +85,7 @@ class Job:
         return self.config.allowed_paths
 
     @property
-    def models(self) -> Path:
+    def bases(self) -> Path:
         """Where embedded bases are kept between runs: `models/` in the checkout."""
         return ROOT / "models"
 
@@ -206,12 +215,54 @@ class Job:
             return _parsed(path)
         value = make()
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.publish_path(path, _bytes(value, None))
+        publish_path(path, _bytes(value, None))
         return value
 
     def tell(self, service: str, document: dict[str, Any]) -> None:
         """Ask a service of this run and do not wait; the ID is the document's own `id`."""
         self.run.mailbox(service).put(str(document["id"]), document)
+
+    # -- asking models --------------------------------------------------------------------------------------
+
+    @cached_property
+    def models(self) -> Asker:
+        """Who is asked: `profile(role)` is None where a step does without, `one` and `all` ask."""
+        return Asker(self.run, self.config, self.step, self.say)
+
+    def spent(self) -> Bill:
+        """What the run's model calls came to so far, whoever made them.
+
+        The books of a service grow while a run works, so they are no input: they are not noted among what was read.
+        """
+        return bill(self.run.folder / SERVICE)
+
+    @cached_property
+    def tools(self) -> Tools:
+        """The tools that this machine's config allows the step, their servers started; none are in `known` without."""
+        from agents._tools import Tools
+
+        mcp = self.config.infra["mcp"] or {}
+        if wrong := _wiring.problem(self.run.document["flow"], self.config.tools, mcp):  # a run's flow is its own
+            raise GiveUp(f"run.json: flow: {wrong}")
+        allowed, folder = self.config.tools.get(self.step, ()), self._try / "tools"
+        keys = (given.get("key_file") for given in (self.config.infra["models"] or {}).values())
+        hide = [Path(one).expanduser() for one in keys if one]
+        earlier = sorted(self._try.parent.glob("try-*/tools/[0-9]*.json"), key=lambda path: path.name)
+        for path in earlier:  # results that are kept from those tries are used, and not called for again
+            with contextlib.suppress(files.BadFile, schema.Invalid):
+                self._keep_call(path.name, files.read_json(path))
+        found = Tools(servers(self.config.infra), allowed, folder, self.say, self._keep_call, hide, len(earlier) + 1)
+        return found.open()
+
+    def _keep_call(self, name: str, document: dict[str, Any]) -> None:
+        """Make a tool call's file an artifact too, where the step writes such: the report and a moved run need it."""
+        if any(fnmatch.fnmatchcase(f"tools/{name}", pattern) for pattern in self.flow.writes):
+            self.write(f"tools/{name}", document)
+
+    def close(self) -> None:
+        """End what the job has running beside it."""
+        if "tools" in self.__dict__:
+            self.tools.close()
 
     # -- running --------------------------------------------------------------------------------------------
 
@@ -224,7 +275,13 @@ class Job:
         self._tell({"say": text, "numbers": numbers})
 
     def spawn(
-        self, argv: Sequence[str], *, holds_claim: bool = False, gpu: bool = False, cwd: Path | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        holds_claim: bool = False,
+        gpu: bool = False,
+        cwd: Path | None = None,
+        before: Sequence[str] = (),
     ) -> None:
         """Run a child in the try's folder (or `cwd`); raises ChildFailed. `python` as argv[0] is this interpreter.
 
@@ -232,6 +289,7 @@ class Job:
 
         `holds_claim` gives the child the claim and a pipe whose end means that this agent died, as `--claim-fd N` and
         `--parent-fd M`: it goes on holding the request until it has ended itself. `gpu` counts its time as GPU time.
+        `before`: the words of a program that runs it, `_sandbox_apart.apart()` for one.
         """
         argv = [*([sys.executable, "-P"] if argv[0] == "python" else argv[:1]), *argv[1:]]
         self._children += 1
@@ -248,8 +306,9 @@ class Job:
                 self._try / f"child-{self._children}.log",
                 name=next((Path(one).name for one in argv[1:] if not one.startswith("-")), argv[0]),
                 cwd=cwd or self._try,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+                env=clean_environment({"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}),
                 pass_fds=fds,
+                before=before,
                 heard=lambda line: self.say(line.pop("say"), **_numbers(line)),
             )
         finally:

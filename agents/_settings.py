@@ -12,6 +12,7 @@ from typing import Any
 
 from agents._config import ROOT, Config
 from agents._goal import parse
+from agents._publish import publish_path
 from bus import files, flow, schema
 from bus.run import Run
 
@@ -23,7 +24,11 @@ def resolved(run: Run, config: Config) -> dict[str, Any]:
     budget = parse((run.folder / "goal.md").read_text("utf-8"), "goal.md").budget
     sources = {name: shown(source) for name, source in config.sources.items()}
     made: list[tuple[str, Any, str]] = [("seed", run.seed, "run.json"), ("rounds", run.rounds, "ROUNDS")]
-    made += [(key, value, sources[key]) for key, value in config.infra.items() if key != "budget"]
+    made += [(key, value, sources[key]) for key, value in config.infra.items() if key not in ("budget", "mcp")]
+    for server, entry in (config.infra["mcp"] or {}).items():  # what a server's environment holds may be a key
+        shown_entry = {**entry, **({"env": sorted(entry["env"])} if entry.get("env") else {})}
+        made += [(f"mcp.{server}.{key}", value, sources["mcp"]) for key, value in shown_entry.items()]
+    made += [(f"flow.{step}.tools", entries, sources[f"flow.{step}"]) for step, entries in config.tools.items()]
     for key, value in config.budget(budget).items():
         made.append((f"budget.{key}", value, "goal.md" if budget.get(key) == value else sources["budget"]))
     for step, entry in run.document["flow"].items():
@@ -46,7 +51,7 @@ def record(run: Run, config: Config) -> None:
     number = len(list(folder.glob("start-*.json")))
     if number and files.read_bytes(folder / f"start-{number}.json") == data:
         return
-    files.publish_path(folder / f"start-{number + 1}.json", data)
+    publish_path(folder / f"start-{number + 1}.json", data)
 
 
 def origin(key: str, entry: Mapping[str, Any], here: Mapping[str, Any], file: str) -> str:

@@ -13,6 +13,7 @@ Reads   goal.md
 Writes  answers.jsonl   answer.v1: what both said to every item
         scores.jsonl    score.v1: every measure of every item
         verdict.json    verdict.v1: better, worse or cannot tell, for each slice
+Asks    role judge: which of two long answers is better, in both orders; with no model, nothing
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 from agents import _base
 from agents import _statistics as statistics
 from agents._agent import GiveUp, main
+from agents._judging import ROLE, compare_pairs
 from bus import files
 
 MODELS = ("base", "specialist")
@@ -42,9 +44,11 @@ def evaluate(job: Any) -> None:
     answers = [answer_row(item, *(said[model][item["id"]] for model in MODELS)) for item in items]
     scores = score_all(items, said, job.seed)
     job.write("answers.jsonl", answers)
-    job.write("scores.jsonl", scores)
     sealed = job.read("40-filter/dataset.json")["exam_sha256"]
     verdict = judge(items, scores, job.seed) | {"exam_sha256": sealed}
+    if job.models.profile(ROLE):
+        verdict["judge"] = compare_pairs(job, items, said, scores, verdict["slices"])
+    job.write("scores.jsonl", scores)
     job.write("verdict.json", verdict)
     for name, found in verdict["slices"].items():
         job.say(f"{name}: {found['verdict']} ({found['base']:.3f} → {found['specialist']:.3f}, n = {found['n']})")

@@ -3,7 +3,7 @@
     bin/agent filter runs/gpu-ops --once
 
 Reads   goal.md
-        20-collect/sources.jsonl            source.v1: licences, for the card
+        20-collect/sources.jsonl            source.v1: licences, for the card; no exam question rests on generated ones
         20-collect/sources/*.md             what every answer is checked against
         30-generate/examples/*.jsonl        example.v1: pairs with their spans, families and templates
         before/40-filter/exam.jsonl         item.v1: the first round's exam, which stays as it is
@@ -12,8 +12,10 @@ Writes  train.jsonl        row.v1: the training rows, in chat format
         validation.jsonl   item.v1: what `improve` steers by
         exam.jsonl         item.v1: taught, unseen and general questions, sealed by the first round
         dropped.jsonl      dropped.v1: every example that is in none of these, with its reason
+        judged.jsonl       judged.v1: the judge's scores of what a model made; only with a judge
         dataset.json       dataset.v1: counts, the seal, what the second scan found
         card.md            the same for people
+Asks    role judge: whether an example that a model made is grounded, right and useful; with no model nobody does
 
 The exam's five rules are in `agents/exam/rules.py`; the scan that checks them again is `agents/exam/overlap.py`.
 """
@@ -26,6 +28,8 @@ from typing import Any
 
 from agents._agent import GiveUp, main
 from agents.exam.card import card
+from agents.exam.documented import documented
+from agents.exam.judging import judged
 from agents.exam.near import tally
 from agents.exam.overlap import Overlap, counts, scan
 from agents.exam.quality import Drop, screen
@@ -43,18 +47,28 @@ def filter_examples(job: Any) -> None:
     sources = {Path(name).stem: job.read(name) for name in job.glob("20-collect/sources/*.md")}
     examples = [example for name in job.glob("30-generate/examples/*.jsonl") for example in job.read(name)]
     kept, unfit = screen(examples, sources)
+    kept, unasked = documented(kept, job.read("20-collect/sources.jsonl"))
     job.say(f"{len(kept)} of {len(examples)} examples are fit to use")
+    verdicts = (
+        judged(job, kept, sources) if job.models.profile("judge") and any("made" in one for one in kept) else None
+    )
+    if verdicts:
+        kept, unfit = verdicts.kept, unfit + verdicts.dropped
+        job.write("judged.jsonl", sorted(verdicts.rows, key=lambda row: str(row["id"])))
+        job.say(f"the judge drops {len(verdicts.dropped)} of {len(verdicts.rows)}")
     exam = job.read("before/40-filter/exam.jsonl")
     if exam is None:
         split = first_exam(kept, sources, passages(job), job.seed)
     else:
         split = sealed_exam(kept, sources, exam, job.read("before/40-filter/validation.jsonl"), job.seed)
-    split.dropped += unfit
+    split.dropped += unfit + unasked
     check_enough(split, least, len({example["family"] for example in kept}))
     write(job, split)
     found = scan(job.out, kept)
     check_sealed(job, found, again=exam is not None)
     dataset = summary(split, job.out, found, len(examples))
+    if verdicts:
+        dataset["judge"] = verdicts.summary(job.models.profile("judge"))
     job.write("dataset.json", dataset)
     job.write("card.md", card(job.goal.name, dataset, split, job.read("20-collect/sources.jsonl")))
     job.say(f"{len(split.train)} training rows; " + ", ".join(f"{dataset['counts'][name]} {name}" for name in least))

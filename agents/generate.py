@@ -1,4 +1,4 @@
-"""Cut questions and answers from the collected sources, each with the span that its answer comes from.
+"""Make questions and answers from the collected sources, each with the span that its answer comes from.
 
     bin/agent generate runs/gpu-ops --once
 
@@ -9,49 +9,137 @@ Reads   goal.md
         before/80-improve/next.json next.v1: topics to strengthen, from the second round on
         before/30-generate/examples/*.jsonl   example.v1: the last round's pairs, which are all kept
 Writes  examples/*.jsonl            example.v1: one file per kind, rows by id
-Asks    nothing
+        generated.json              generated.v1: what the teacher was asked, and what was left out; only with a teacher
+Asks    role teacher: pairs about each chunk of the sources; with no model the pairs are cut by rules alone
+        role judge: in advance, what `filter` will ask about the teacher's pairs
+
+How extractive and model-made pairs are mixed: `agents/teacher/mixture.py`. What the teacher is asked, by whom and how
+hard: `agents/teacher/prompts.py`. A try that is ended asks the same again, and finds what was answered.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 from typing import Any
 
 from agents._agent import GiveUp, main
+from agents.teacher.chunks import Chunk, chunks
 from agents.teacher.compare import comparisons
+from agents.teacher.distil import Teacher
 from agents.teacher.fact import Fact
-from agents.teacher.facts import pool
-from agents.teacher.families import Node, family_id, group
+from agents.teacher.facts import pool, topic_of
+from agents.teacher.families import Node, family_id, group, spans_of
+from agents.teacher.mixture import mixed, shares
+from agents.teacher.prompts import Prompt, prompts
 from agents.teacher.scale import KINDS, LISTED, Scale, choose, is_listed
 from agents.teacher.wording import MOST_WORDINGS, Example, more, worded
 
 LEAST_GROWTH = 0.1  # of the pairs, in a later round: less could not be seen in its scores
+SAMPLES = 3  # times that a round asks the same of a chunk: more repeat what was found
 
 
 def generate(job: Any) -> None:
-    topics = job.read("10-research/topics.json")["topics"]
-    rows = job.read("20-collect/sources.jsonl")
-    texts = {row["id"]: job.read(f"20-collect/{row['file']}") for row in rows}
-    facts = facts_of(rows, texts, topics)
-    job.say(f"{len(facts)} facts in {len(rows)} sources")
-    listed = frozenset(row["id"] for row in rows if row["origin"] in LISTED)
+    made = Making(job)
     before = [row for name in job.glob("before/30-generate/examples/*.jsonl") for row in job.read(name)]
-    if before:
-        plan = job.read("before/80-improve/next.json") or {"focus": [], "examples": 0}
-        focus = [row["topic"] for row in plan["focus"]]
-        wanted = max(plan["examples"], ceil(len(before) * (1 + LEAST_GROWTH)))
-        examples = extended(before, facts, focus, wanted, job.seed)
-        job.say(f"{len(examples) - len(before)} pairs more than before, for {', '.join(focus) or 'no topic'}")
-    else:
-        scale = Scale(**job.settings.get("scale", {}))
-        examples = first(facts, listed, job.goal.examples, job.seed, scale)
-        if lack := lacking(examples, scale):
-            raise GiveUp(f"goal {job.goal.name}: {lack}; add sources with more documented objects", kind="goal")
+    teacher = Teacher(job, made.texts, made.topic) if job.models.profile("teacher") else None
+    examples, wanted = made.later(before, teacher) if before else made.first(teacher)
     for kind in KINDS:
         job.write(f"examples/{kind}.jsonl", sorted((e for e in examples if e["kind"] == kind), key=lambda e: e["id"]))
-    job.say(statistics(examples, listed), pairs=len(examples), families=len({e["family"] for e in examples}))
+    if teacher:
+        teacher.show([one for one in examples if "made" in one])
+        job.write("generated.json", summary(job, teacher, examples, wanted, made.chunks))
+        job.say(f"the teacher: {told(teacher, examples)}")
+    job.say(statistics(examples, made.listed), pairs=len(examples), families=len({e["family"] for e in examples}))
+
+
+class Making:
+    """The sources of a run, read once, and the two ways to make examples of them: a first round, and a later one."""
+
+    def __init__(self, job: Any) -> None:
+        self.job = job
+        self.topics = job.read("10-research/topics.json")["topics"]
+        self.rows = job.read("20-collect/sources.jsonl")
+        self.texts = {row["id"]: job.read(f"20-collect/{row['file']}") for row in self.rows}
+        self.facts = facts_of(self.rows, self.texts, self.topics)
+        self.listed = frozenset(row["id"] for row in self.rows if row["origin"] in LISTED)
+        self.own = {row["id"]: row["topics"] for row in self.rows}
+        self.chunks: list[Chunk] = []
+        job.say(f"{len(self.facts)} facts in {len(self.rows)} sources")
+
+    def first(self, teacher: Teacher | None) -> tuple[list[Example], int]:
+        """The examples of a first round, and how many pairs the model was to give."""
+        job, scale = self.job, Scale(**self.job.settings.get("scale", {}))
+        wanted, pairs, goal = 0, [], job.goal.examples
+        if teacher:
+            wanted, least = shares(goal, scale)
+            pairs = teacher.pairs(self.prompts(None), wanted)
+            goal = max(least, goal - len(pairs))
+        examples = first(self.facts, self.listed, goal, job.seed, scale)
+        if lack := lacking(examples, scale):
+            raise GiveUp(f"goal {job.goal.name}: {lack}; add sources with more documented objects", kind="goal")
+        return (mixed(examples, pairs, wanted, job.seed, teacher.account.left_out) if teacher else examples), wanted
+
+    def later(self, before: list[Example], teacher: Teacher | None) -> tuple[list[Example], int]:
+        """The last round's examples and new ones about its weakest topics: the model's first, as far as they go."""
+        job = self.job
+        plan = job.read("before/80-improve/next.json") or {"focus": [], "examples": 0}
+        focus = [row["topic"] for row in plan["focus"]]
+        goal = max(plan["examples"], ceil(len(before) * (1 + LEAST_GROWTH)))
+        wanted, there = 0, before
+        if teacher and focus:
+            wanted = goal - len(before)
+            there = mixed(
+                before, teacher.pairs(self.prompts(focus), wanted), wanted, job.seed, teacher.account.left_out
+            )
+        examples = extended(there, self.facts, focus, goal, job.seed)
+        job.say(f"{len(examples) - len(before)} pairs more than before, for {', '.join(focus) or 'no topic'}")
+        return examples, wanted
+
+    def prompts(self, focus: Sequence[str] | None) -> Iterator[Prompt]:
+        """What the teacher is asked: about all chunks, or those of the topics in focus; samples that no round asked."""
+        every = {chunk: self.topic(chunk.source, chunk.text) for chunk in chunks(self.texts)}
+        self.chunks = [chunk for chunk, topic in every.items() if focus is None or topic in focus]
+        slugs = {chunk.key: topic for chunk, topic in every.items()}
+        first_sample = SAMPLES * (self.job.round - 1)
+        return prompts(self.chunks, slugs, self.job.seed, range(first_sample, first_sample + SAMPLES))
+
+    def topic(self, source: str, text: str) -> str:
+        """The slug of the topic that a text of a source is about."""
+        return topic_of(Fact("", (), text, ()), self.own[source], self.topics)
+
+
+def summary(
+    job: Any, teacher: Teacher, examples: Sequence[Example], wanted: int, chunks: Sequence[Chunk]
+) -> dict[str, Any]:
+    """generated.v1."""
+    account = teacher.account
+    return {
+        "schema": "generated.v1",
+        "profile": job.models.profile("teacher"),
+        "wanted": wanted,
+        "pairs": sum("made" in one and one["use"] == "teach" for one in examples),
+        "extractive": sum("made" not in one for one in examples),
+        "prompts": account.prompts,
+        "answers": {key: n for key, n in sorted(account.answers.items()) if n},
+        "given": account.given,
+        "left_out": {key: n for key, n in sorted(account.left_out.items()) if n},
+        "chunks": {
+            "all": len(chunks),
+            "answered": len(account.chunks),
+            "left_out": len(chunks) - len(account.chunks),
+        },
+        "stopped": account.gone or None,
+    }
+
+
+def told(teacher: Teacher, examples: Sequence[Example]) -> str:
+    """One line of counts for the log."""
+    account = teacher.account
+    pairs = sum("made" in one and one["use"] == "teach" for one in examples)
+    end = f"; stopped: {account.gone}" if account.gone else ""
+    return f"{account.prompts} questions, {account.given} pairs given, {pairs} kept{end}"
 
 
 def facts_of(
@@ -104,7 +192,7 @@ def extended(
             continue  # what is left of an old family without the facts that held it together
         about = [fact for fact in members[head] if fact.topic in focus]
         new = list(more(about, name, seed)) if head == name else worded(members[head], name, MOST_WORDINGS - 1, seed)
-        added = [example for example in new if example["question"] not in asked][: MOST_WORDINGS - size[name]]
+        added = [example for example in new if example["question"] not in asked][: max(0, MOST_WORDINGS - size[name])]
         if len(grown) >= wanted or (head != name and len(added) < len(new)):
             continue
         asked.update(example["question"] for example in added)
@@ -121,10 +209,6 @@ def heads_in_turn(members: Mapping[str, Sequence[Fact]], focus: Sequence[str], k
             queues[topic].append(head)
     place = {head: (head not in known, i) for queue in queues.values() for i, head in enumerate(queue)}
     return sorted(place, key=lambda head: (*place[head], head))
-
-
-def spans_of(example: Example) -> tuple[tuple[str, int, int], ...]:
-    return tuple((span["source"], span["start"], span["end"]) for span in example["spans"])
 
 
 def lacking(examples: Sequence[Example], scale: Scale) -> str:

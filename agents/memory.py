@@ -5,7 +5,7 @@
 Reads   (a request) observation.v1: one thing learned
 Writes  (a reply) remembered.v1: the observation again, so that a moved run takes it along
         ../memory/observations/ID.json  one immutable file per observation, shared by all runs
-        ../memory/memory.jsonl          the same as entities and relations, for an MCP memory server
+        ../memory/memory.jsonl          the same as entities and relations, with what MCP clients told (bin/mcp)
 Asks    nothing
 """
 
@@ -14,13 +14,15 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from agents import _recall
 from agents._agent import GiveUp, main
-from bus import files, schema
+from agents._publish import publish_path
+from agents._statements import SHELF, Line, Shelf, merged
+from bus import files, locks, schema
 
 LOCK_WAIT_S = 30.0  # compiling thousands of observations takes about a second; past this something is stuck
 LOCK_POLL_S = 0.02
@@ -45,11 +47,11 @@ def remember(folder: Path, document: _recall.Observation) -> bool:
     shelf.mkdir(parents=True, exist_ok=True)
     path = shelf / f"{document['id']}.json"
     try:
-        return files.publish_path(path, files.canonical(document))
+        return publish_path(path, files.canonical(document))
     except FileExistsError:
         if not is_observation(path, document):
             path.rename(path.with_name(f"{path.name}.torn"))
-            files.publish_path(path, files.canonical(document))
+            publish_path(path, files.canonical(document))
         return False
 
 
@@ -62,15 +64,21 @@ def is_observation(path: Path, document: _recall.Observation) -> bool:
 
 
 def compile_graph(folder: Path) -> list[str]:
-    """Write memory.jsonl anew from all observations; returns one line for each file that could not be read.
+    """Write memory.jsonl anew from all that is kept; returns one line for each file that could not be read.
 
     Under a lock from the listing to the rename, so that of two runs the later never publishes the older listing.
     """
     with locked(folder / "lock"):
         found, problems = _recall.load(folder / "observations")
-        lines = b"".join(files.canonical(line) for line in _recall.graph(found))
-        files.replace(folder / "memory.jsonl", lines)
-    return problems
+        shelf = Shelf(folder / SHELF)
+        shelf.look()
+        write_graph(folder, merged(_recall.graph(found), shelf))
+    return problems + shelf.problems
+
+
+def write_graph(folder: Path, lines: Iterable[Line]) -> None:
+    """Replace memory.jsonl by these lines; for who holds the lock."""
+    files.replace(folder / "memory.jsonl", b"".join(map(files.canonical, lines)))
 
 
 @contextlib.contextmanager
@@ -79,7 +87,7 @@ def locked(path: Path) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         deadline = time.monotonic() + LOCK_WAIT_S
-        while not files.lock(descriptor):
+        while not locks.take(descriptor):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{path.name}: held by another agent for {LOCK_WAIT_S:.0f} s; end it")
             time.sleep(LOCK_POLL_S)

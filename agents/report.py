@@ -7,6 +7,7 @@ Reads   goal.md
         00-orient/recalled.json       recalled.v1: what the memory knew
         10-research/topics.json       topics.v1
         20-collect/sources.jsonl      source.v1
+        30-generate/generated.json    generated.v1: what the teacher was asked; only where a model was
         40-filter/dataset.json        dataset.v1: counts, and why examples were dropped
         50-train/metrics.jsonl        metric.v1: the loss curve
         50-train/training.json        training.v1
@@ -20,7 +21,7 @@ Writes  report.md             for a terminal
         recommendations.json  recommendations.v1: numbered, each with its figure
 Asks    memory: to keep results, failures, fixes and recommendations
 
-Seconds, dollars and failed tries come from the replies of all steps before it.
+Seconds, dollars and failed tries come from the replies of all steps before it, calls to models from the books of llm/.
 """
 
 from __future__ import annotations
@@ -51,11 +52,12 @@ def report(job: Any) -> None:
 
 def gather(job: Any) -> Round:
     """Read everything that the report tells of."""
+    topics = job.read("10-research/topics.json")
     return Round(
         name=job.run.document["name"],
         number=job.round,
         seed=job.seed,
-        topics=job.read("10-research/topics.json")["topics"],
+        topics=topics["topics"],
         sources=job.read("20-collect/sources.jsonl"),
         dataset=job.read("40-filter/dataset.json"),
         training=job.read("50-train/training.json"),
@@ -68,6 +70,9 @@ def gather(job: Any) -> Round:
         before=job.read("before/60-evaluate/verdict.json"),
         told=job.read("before/80-improve/next.json"),
         replies=[reply for reply in job.replies() if (int(reply["id"][1:]), reply["step"]) < (job.round, job.step)],
+        spent=job.spent(),
+        asked=topics.get("asked"),
+        generated=next((job.read(name) for name in job.glob("30-generate/generated.json")), None),
     )
 
 

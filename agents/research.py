@@ -6,6 +6,8 @@ Reads   goal.md
         00-orient/recalled.json   what earlier rounds and runs learned about these topics
 Writes  topics.json   topics.v1: each topic with its keywords and its sources
         report.md     the same, for people
+Asks    role researcher: one map of all topics, then one question per topic, looked up with the tools that the step is
+        allowed; with no model, from the outlines alone
 """
 
 from __future__ import annotations
@@ -13,15 +15,21 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agents._agent import GiveUp, main
+from agents._ask import Question, Unanswered
 from agents._goal import Goal, Topic
 from agents._job import Job
+from agents.asking import domain
+from agents.pages.domain import map_report
 from agents.sources import outline
 from agents.sources.modules import Unreadable
 
+ROLE = "researcher"
+MAX_TOPICS = 12  # that are asked about one by one: past this, each gets too few examples to move the evaluation
 ENOUGH = 0.4  # of a source's best score: a topic that scores as much is one of the source's topics too
 LEAST = 1.0  # below this, chance words such as "set" were all that matched; chosen on the two shipped goals
 NAMED = 6.0  # what it is worth that the goal names the source itself: as much as three rare words
@@ -53,9 +61,75 @@ def research(job: Job) -> None:
             raise GiveUp(str(error), kind="goal") from None
     matches = mapped(job.goal, outlines)
     document = topics_document(job.goal, matches)
-    recalled = job.read("00-orient/recalled.json")
+    recalled = job.read("00-orient/recalled.json")["observations"]
+    text = report(job.goal, document, outlines, recalled)
+    if job.models.profile(ROLE):
+        missing = studied(job, document, outlines, recalled)
+        if "asked" in document:
+            text = map_report(document, missing, recalled)
     job.write("topics.json", document)
-    job.write("report.md", report(job.goal, document, outlines, recalled["observations"]))
+    job.write("report.md", text)
+
+
+def studied(
+    job: Job, document: dict[str, Any], outlines: dict[str, Outline], observations: list[dict[str, Any]]
+) -> list[str]:
+    """Put a model's map and claims into the document, and return what it misses; what is of no use changes nothing."""
+    job.say(f"asking {ROLE} for a map of {len(document['topics'])} topics")
+    drawn = useful(job.models.one(ROLE, domain.map_question(job.goal, outlines)))
+    if drawn:
+        remap(document, domain.mapping(drawn, job.goal), job.goal.sources)
+    rows = document["topics"][:MAX_TOPICS]
+    about = {topic.slug: topic.about for topic in job.goal.topics}
+    found = studies(job, [study_question(row, about[row["slug"]], outlines, observations) for row in rows])
+    for row, study in zip(rows, found, strict=True):
+        if study:
+            row["why"] = domain.line(study["why"], domain.WHY) or row["why"]
+            row["claims"] = domain.claims(study, outlines)
+    used = sum(one is not None for one in [drawn, *found])
+    job.say(f"{used} of {1 + len(found)} answers were of use")
+    if used:
+        profile, model = min(job.spent().spoke[ROLE])
+        who = {"profile": profile, "model": domain.line(model, domain.SHORT) or "unnamed"}
+        document["asked"] = {**who, "questions": 1 + len(found), "answered": used}
+    return domain.terms(drawn["missing"], domain.MAX_MISSING) if drawn else []
+
+
+def studies(job: Job, questions: list[Question]) -> list[dict[str, Any] | None]:
+    """What a model says of each topic, None where that is of no use; with tools, where this machine allows it any."""
+    if not job.config.tools.get(job.step):
+        found = {place: useful(answer) for place, answer in job.models.all(ROLE, questions)}
+        return [found[place] for place in range(len(questions))]
+    from agents._consult import Consulted, consult_all  # brings in the MCP client, which other runs do without
+
+    texts = ["\n\n".join(one["content"] for one in question.messages) for question in questions]
+    looked = consult_all(job, ROLE, texts, schema=domain.STUDY)
+    return [one.done if isinstance(one, Consulted) else None for one in looked]
+
+
+def useful(answer: dict[str, Any] | Unanswered) -> dict[str, Any] | None:
+    """The document of an answer, None for one that was given up, refused, cut off or unfit."""
+    return None if isinstance(answer, Unanswered) or answer["error"] else answer["parsed"]
+
+
+def study_question(
+    row: dict[str, Any], about: str, outlines: dict[str, Outline], observations: list[dict[str, Any]]
+) -> Question:
+    """The question about one topic, with its own sources and what was learned about it."""
+    own = {spec: outlines[spec] for spec in row["sources"]}
+    asked = set(outline.words(" ".join(row["keywords"]))) - COMMON
+    learned = [one["text"] for one in observations if row["slug"] in one["topics"]]
+    return domain.study_question(row["title"], about, own, asked, learned)
+
+
+def remap(document: dict[str, Any], found: dict[str, tuple[list[str], list[str]]], specs: Sequence[str]) -> None:
+    """Give each topic the sources that a model maps to it, where it names any, and its further keywords."""
+    for row in document["topics"]:
+        sources, more = found.get(row["slug"], ([], []))
+        row["sources"] = sources or row["sources"]
+        row["keywords"] = list(dict.fromkeys([*row["keywords"], *more]))
+    mapped_to = {spec for row in document["topics"] for spec in row["sources"]}
+    document["unmapped"] = [spec for spec in specs if spec not in mapped_to]
 
 
 def keywords(topic: Topic) -> list[str]:

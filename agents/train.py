@@ -90,7 +90,7 @@ def built(job: Job) -> Path:
         int(settings.get("seed", 0)),
         {key: value for key, value in settings.items() if key in embedded.RECIPE},
     )["recipe"]
-    folder = job.models / f"base-{recipe}"
+    folder = job.bases / f"base-{recipe}"
     if (folder / "base.json").is_file():
         return folder
     job.say("building the embedded base; this happens once on a machine")

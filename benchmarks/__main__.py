@@ -25,6 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from agents._run import create_run  # noqa: E402
 from bus import files  # noqa: E402
 from bus.run import Run  # noqa: E402
 
@@ -59,7 +60,7 @@ def make_run(folder: Path) -> tuple[Run, Path]:
     config = folder / "config"
     config.mkdir()
     (config / "swarm.yaml").write_text(SWARM)
-    return Run.create(folder / "bench", GOAL, 1, yaml.safe_load(SWARM)["flow"], {}, "1"), config
+    return create_run(folder / "bench", GOAL, 1, yaml.safe_load(SWARM)["flow"], {}, "1"), config
 
 
 def start(run: Run, step: str, config: Path) -> subprocess.Popen[bytes]:

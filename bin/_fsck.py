@@ -13,8 +13,8 @@ from _lineage import LINEAGE, PACKED, hold_says
 from _tree import Finding
 from agents._job import artifact_schema
 from agents.orient import damage
-from bus import files, flow, schema
-from bus.mailbox import MAX_REQUEST, Mailbox, order
+from bus import files, flow, locks, schema
+from bus.mailbox import Mailbox, order
 from bus.run import Run, round_of
 
 UNREADABLE = (OSError, files.BadFile, schema.Invalid, UnicodeDecodeError)
@@ -32,7 +32,7 @@ class Check:
     def findings(self) -> Iterator[Finding]:
         run = self.run
         yield from self.run_itself()
-        yield from _tree.findings(run, files.is_locked(run.folder / "supervisor" / "lock"), self.at)
+        yield from _tree.findings(run, locks.is_held(run.folder / "supervisor" / "lock"), self.at)
         usable = [name for name in _tree.mailboxes(run) if _tree.is_plain(run.folder / name)]
         for name in usable:
             yield from self.requests(run.mailbox(name))
@@ -74,7 +74,7 @@ class Check:
         for id in sorted(box.listing().requests, key=order):
             where = f"{box.name}/inbox/{id}.json"
             try:
-                document = files.parse(files.read_bytes(f"{id}.json", MAX_REQUEST, box.inbox_fd), where)
+                document = files.parse(files.read_bytes(f"{id}.json", files.MAX_REQUEST, box.inbox_fd), where)
                 if box.request_schema:
                     schema.check(document, box.request_schema)
             except FileNotFoundError:

@@ -13,8 +13,11 @@ from typing import Any
 
 import click
 
-from bus import files, schema, tries
-from bus.codes import USAGE
+from agents._ask import SERVICE
+from agents._codes import USAGE
+from agents.models.ledger import NAME as LEDGER
+from agents.models.ledger import Tally
+from bus import files, locks, schema, tries
 from bus.mailbox import order
 from bus.run import FOREVER, Run, round_of
 
@@ -52,7 +55,7 @@ class Row:
 def heartbeat(run: Run) -> dict[str, Any] | None:
     """The supervisor's last heartbeat while it lives, else None."""
     home = run.folder / "supervisor"
-    if not files.is_locked(home / "lock"):
+    if not locks.is_held(home / "lock"):
         return None
     with contextlib.suppress(FileNotFoundError, files.BadFile, schema.Invalid):
         return dict(schema.check(files.read_json(home / "heartbeat.json"), "heartbeat.v1"))
@@ -84,10 +87,12 @@ def _row(run: Run, step: str, id: str, agent: dict[str, Any]) -> Row:
 
 
 def spend(run: Run) -> dict[str, float]:
-    """What the committed replies cost, summed."""
+    """What the committed replies cost, summed, and what model calls have spent or reserved."""
     replied, _ = run.listings()
     keys = ("usd", "gpu_s", "seconds", "cpu_s")
-    return {key: round(sum(float(reply[key]) for reply in replied.values()), 3) for key in keys}
+    total = {key: round(sum(float(reply[key]) for reply in replied.values()), 3) for key in keys}
+    calls = Tally(run.folder / SERVICE / LEDGER).look()
+    return total | {"usd": round(total["usd"] + calls.usd, 6), "tokens": calls.tokens}
 
 
 def run_state(run: Run, found: list[Row]) -> str:
@@ -108,6 +113,19 @@ def verdict(run: Run) -> dict[str, Any] | None:
         with contextlib.suppress(FileNotFoundError, files.BadFile, schema.Invalid):
             return dict(schema.check(files.read_json(path), "verdict.v1"))
     return None
+
+
+def document(run: Run) -> dict[str, Any]:
+    """How a run stands, for programs: what `bin/status --json` prints."""
+    found = rows(run, heartbeat(run))
+    judged = verdict(run)
+    return {
+        "run": run.name,
+        "state": run_state(run, found),
+        "steps": [row.public() for row in found],
+        "spend": spend(run),
+        "verdict": {name: judged["slices"][name]["verdict"] for name in SLICES} if judged else None,
+    }
 
 
 def ending(run: Run) -> list[str]:

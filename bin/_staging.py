@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from bus import files
+from bus import files, locks
 
 LOCK, INSIDE = "lock", "run"  # what a draft of a folder holds: the lock, and the folder that is to appear
 _UNLOCKED = ".new"  # the end of a name that a file has for the instant before it is locked
@@ -53,7 +53,7 @@ def _siblings(folder: Path, prefix: str) -> list[Path]:
 
 def _abandoned(path: Path) -> bool:
     try:
-        return path.is_file() and not files.is_locked(path)
+        return path.is_file() and not locks.is_held(path)
     except OSError:
         return False  # a disk without locks: nobody can tell
 
@@ -63,6 +63,6 @@ def _locked(path: Path) -> int:
     unlocked = path.with_name(path.name + _UNLOCKED)
     descriptor = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     with contextlib.suppress(OSError):  # a disk without locks, such as some sticks: leftovers stay there
-        files.lock(descriptor)
+        locks.take(descriptor)
     os.rename(unlocked, path)
     return descriptor

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from _look import find_run
-from bus.codes import FAILED, USAGE
+from agents._codes import FAILED, USAGE
 
 if TYPE_CHECKING:
     from bus.mailbox import Mailbox

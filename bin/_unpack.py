@@ -17,9 +17,10 @@ import _lineage
 import _trust
 from _archive import MANIFEST
 from _staging import draft_folder
+from agents._run import MEMORY
 from bus import files, schema
 from bus.mailbox import check_id
-from bus.run import MEMORY, Run, RunError
+from bus.run import Run, RunError
 
 STAGING = ".unpack-"  # what an unpacked run is called until it is whole
 MAX_MEMBERS = 1_000_000  # a service may hold 100,000 replies; each member costs memory, also in an archive of nothing

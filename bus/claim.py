@@ -1,4 +1,4 @@
-"""A claim: the kernel lock that a working agent holds on a request, and how the work ends.
+"""A claim: the kernel lock that a working agent holds on a request; how it is taken, and how the work ends.
 
 Exactly one of `commit_folder`, `commit_file`, `fail`, `give_up` and `release` ends it. The lock falls by closing the
 descriptor, never by unlocking, so that a child which was given it on purpose goes on holding it.
@@ -10,14 +10,16 @@ import contextlib
 import errno
 import os
 import stat
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bus import files, schema, tries
+from bus import files, locks, schema, tries
 
 if TYPE_CHECKING:
     from bus.mailbox import Mailbox
 
+SETTLE_S = 1.0  # an unparsable request must stay unchanged this long before it is dead: `cp` may still be writing it
 # A service's request is made executable while it is worked on: with no lock held, `ls -l` shows that its agent died.
 BEGUN = stat.S_IXUSR
 
@@ -48,22 +50,88 @@ class Claim:
     def work(self) -> Path:
         return self.mailbox.work(self.id)
 
-    def asks(self, document: Any) -> None:
-        """Take the request's document; raises Invalid for one that was meant for another ID or another step."""
-        if not isinstance(document, dict):
+    def take(self) -> bool:
+        """Lock the open request, and only then look whether it may be worked on; what never may goes to dead/."""
+        if not locks.take(self.descriptor) or self.mailbox.held():
+            return False
+        status = os.fstat(self.descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return self.mailbox.refuse(self.id, "file", "is not a regular file")
+        if not self._is_at(f"{self.id}.json", status):  # a request is claimed in place or not at all
+            return False
+        if self.mailbox.answered(self.id):  # killed between its reply and the end of its request
+            return self.late()
+        if self.mailbox.is_dead(self.id):
+            return False
+        if status.st_nlink > 1 and not self._own_draft(status):
+            return self.mailbox.refuse(self.id, "file", "has another name (a hard link); copy it instead")
+        return self._read(status.st_size) and self._may_try(status.st_mode)
+
+    def _is_at(self, name: str, status: os.stat_result) -> bool:
+        """True if a name in the inbox leads to the inode that was opened."""
+        try:
+            return os.path.samestat(os.stat(name, dir_fd=self.mailbox.inbox_fd, follow_symlinks=False), status)
+        except FileNotFoundError:
+            return False
+
+    def _own_draft(self, status: os.stat_result) -> bool:
+        """True if a second name is our own hidden draft, of a putter that was killed or is just done."""
+        drafts = [name for name in files.names(self.mailbox.inbox_fd) if name.startswith(files.DRAFT)]
+        return any(self._is_at(name, status) for name in drafts) or os.fstat(self.descriptor).st_nlink == 1  # gone now
+
+    def _read(self, size: int) -> bool:
+        """Read the request and check it; False if it is refused, or may still be in the writing."""
+        box, name, data = self.mailbox, f"inbox/{self.id}.json", b""
+        try:
+            data = files.read_open(self.descriptor, size, files.MAX_REQUEST, name)
+            self.request = schema.check(files.parse(data, name), box.request_schema)
+            self._check_place()
+            self.request_sha256 = files.sha256(files.canonical(self.request))
+        except (schema.Invalid, TypeError) as error:  # the second: nested more deeply than can be written
+            return box.refuse(self.id, "request", str(error))
+        except files.BadFile as error:
+            return not self._may_grow(data) and box.refuse(self.id, "request", str(error).removeprefix(f"{name}: "))
+        return True
+
+    def _check_place(self) -> None:
+        """Raise Invalid for a request that was meant for another ID or another step."""
+        if not isinstance(self.request, dict):
             raise schema.Invalid("is not a JSON object")
         for key, own in (("id", self.id), ("step", self.mailbox.name)):
-            if document.get(key, own) != own and (self.mailbox.folders or key == "id"):
-                raise schema.Invalid(f"its {key} is {str(document[key])[:100]!r}, not {own!r}; was it copied here?")
-        try:
-            self.request, self.request_sha256 = document, files.sha256(files.canonical(document))
-        except TypeError as error:  # nested more deeply than can be written
-            raise schema.Invalid(str(error)) from None
+            if self.request.get(key, own) != own and (self.mailbox.folders or key == "id"):
+                raise schema.Invalid(f"its {key} is {str(self.request[key])[:100]!r}, not {own!r}; was it copied here?")
 
-    def note_begun(self, mode: int) -> None:
+    def _may_grow(self, data: bytes) -> bool:
+        """True while bytes that do not parse may still be in the writing: they changed, or were seen just now."""
+        torn, now, seen = self.mailbox.torn, time.monotonic(), files.sha256(data)
+        before, since = torn.pop(self.id, ("", 0.0))
+        if before == seen and now - since >= SETTLE_S:
+            return False
+        torn[self.id] = (seen, since if before == seen else now)
+        return True
+
+    def _may_try(self, mode: int) -> bool:
+        """True if a further try is due, by what the tries before it left."""
+        box, id = self.mailbox, self.id
+        self.tried = files.exists(id, box.work_fd)
+        if self.tried and not self._own_work():
+            return box.refuse(id, "file", f"work/{id} is no folder of this user's; remove it, then bin/retry")
+        if not box.folders:  # of a step, the folder of the try is the trace
+            self._note_begun(mode)
+        if self.tried and (why := tries.exhausted(self.work, box.tries)):
+            self.give_up("tries", why)
+            return False
+        return True
+
+    def _own_work(self) -> bool:
+        """True if work/ID is a folder that this user may work in."""
+        status = os.stat(self.id, dir_fd=self.mailbox.work_fd, follow_symlinks=False)  # a failing disk raises
+        ours = os.geteuid() in (0, status.st_uid) and status.st_mode & stat.S_IRWXU == stat.S_IRWXU
+        may = ours or os.access(self.id, os.R_OK | os.W_OK | os.X_OK, dir_fd=self.mailbox.work_fd, effective_ids=True)
+        return may and stat.S_ISDIR(status.st_mode)
+
+    def _note_begun(self, mode: int) -> None:
         """Leave a trace for the case of a death, without a folder a message; and count the death that left one."""
-        if self.mailbox.folders:
-            return  # the folder of the try is the trace
         if mode & BEGUN:
             tries.begin(self.work)  # a try with no crash.json
             self.tried = True
@@ -81,8 +149,7 @@ class Claim:
     def commit_folder(self, facts: dict[str, Any]) -> bool:
         """Publish try-N/out as the reply of a step; False if a reply was there already (it never changes).
 
-        `facts` are the reply's own fields (what was read, seconds, dollars); id, request, hashes of every
-        artifact and the failed tries are added here. Every child of the try must have ended.
+        `facts`: what was read, seconds, dollars; the rest of reply.v1 is added. Every child of the try must have ended.
         """
         assert self.folder is not None, "begin() comes first"
         try:
@@ -102,17 +169,11 @@ class Claim:
     def _publish(self, folder: Path, facts: dict[str, Any]) -> None:
         box, out = self.mailbox, folder / "out"
         before = tries.all_tries(self.work) if folder.name != "try-1" else []
-        reply = {
-            "schema": "reply.v1",
-            "id": self.id,
-            "step": box.name,
-            "request_sha256": self.request_sha256,
-            "request": self.request,
-            "artifacts": artifacts(out),
-            **facts,
-            "tries": [one.summary() for one in before if folder.name != f"try-{one.number}"],
-        }
-        files.publish_path(out / "reply.json", files.pretty(schema.check(reply, "reply.v1")), durable=False)
+        told = [one.summary() for one in before if folder.name != f"try-{one.number}"]
+        reply: dict[str, Any] = {"schema": "reply.v1", "id": self.id, "step": box.name}
+        reply |= {"request_sha256": self.request_sha256, "request": self.request}
+        reply |= {"artifacts": artifacts(out), **facts, "tries": told}
+        files.replace(out / "reply.json", files.pretty(schema.check(reply, "reply.v1")))
         if box.durable:
             files.sync_tree(out)
         os.rename(out, self.id, dst_dir_fd=box.outbox_fd)
@@ -121,10 +182,8 @@ class Claim:
         """Publish the reply of a service; False if a reply was there already."""
         box = self.mailbox
         data = files.canonical(schema.check({**reply, "request_sha256": self.request_sha256}, box.reply_schema))
-        if len(data) > files.MAX_DOCUMENT:
-            raise files.BadFile(
-                f"the reply: {len(data):,} bytes, more than the {files.MAX_DOCUMENT:,} that one may have"
-            )
+        if (size := len(data)) > (most := files.MAX_DOCUMENT):
+            raise files.BadFile(f"the reply: {size:,} bytes, more than the {most:,} that one may have")
         try:
             files.publish(box.outbox_fd, f"{self.id}.json", data, box.durable)
         except FileExistsError:
@@ -137,7 +196,7 @@ class Claim:
         if self.mailbox.answered(self.id):
             self.late()
             return
-        wait = tries.wait_s(self.mailbox.history(self.id), error["kind"])
+        wait = tries.wait_s(self.work, error["kind"])
         crash = schema.check(files.readable({"schema": "error.v1", **error, "wait_s": wait}), "error.v1")
         try:
             if self.folder and error["kind"] == "disk":
@@ -149,7 +208,7 @@ class Claim:
                 files.remove_tree(self.folder)
             self.release()
             raise
-        if why := self.mailbox.exhausted(self.id):
+        if why := tries.exhausted(self.work, self.mailbox.tries):
             self.give_up("tries", why)
         else:
             self.mailbox.postpone(self.id, wait)
@@ -206,7 +265,7 @@ class Claim:
 def artifacts(out: Path) -> dict[str, dict[str, Any]]:
     """{relative name: {sha256, bytes}} of every file below `out`, sorted; raises BadFile for what is no artifact."""
     found = {}
-    for parent, folders, names in files.walk(out):
+    for parent, folders, names in os.walk(out, onerror=files.unreadable):
         for name in names + [one for one in folders if os.path.islink(os.path.join(parent, one))]:
             path = os.path.join(parent, name)
             relative = files.inside(os.path.relpath(path, out))

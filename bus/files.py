@@ -1,8 +1,7 @@
-"""Bytes on disk, whole or not at all; hashes; locks.
+"""Bytes on disk, whole or not at all; JSON documents; hashes.
 
-Every file that another process may read appears by one call, `link` where the name must be new and `rename` where
-replacing is meant, after its bytes were written and, where asked, fsynced. Names are given relative to an open folder,
-so that a folder that is swapped for a link leads nowhere.
+What others may read appears by one call, `link` where the name must be new, `rename` where replacing is meant, once it
+is written and fsynced. Names are relative to an open folder: one that is swapped for a link leads nowhere.
 """
 
 from __future__ import annotations
@@ -10,34 +9,32 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import stat
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+MAX_REQUEST = 16 * 1024 * 1024  # bytes; larger input belongs in an artifact that the request names
 MAX_DOCUMENT = 64 * 1024 * 1024  # bytes; a JSON document past this is a mistake or an attack, artifacts may be larger
 HASH_BLOCK = 1 << 20  # bytes read at a time when hashing: large enough for a disk, small enough for a 35 MB agent
 DRAFT = ".draft-"  # hidden names are never read; leftovers are swept when a run starts
 BATCH = 200  # files open at once: well under the 1,024 that a process may have
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # how a folder is opened
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # how a file is opened: never waited on
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _STRICT = orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _LONG = b"0" * 19  # of so many digits an integer may be past 64 bits, which orjson reads as a float
 _ZEROS = bytes.maketrans(b"123456789", b"000000000")
 GONE = (errno.ENOENT, errno.ESTALE)  # the second where another host removed it
+# What opening a file says of what is none; the second of a socket.
+NOT_REGULAR = {errno.ELOOP: "is a symbolic link; links are not followed", errno.ENXIO: "is not a regular file"}
 _NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
-_NO_OFD = (errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP)  # file systems that lack these locks
-_FLOCK = "hhqqi0q"  # struct flock of 64-bit Linux
-_WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # the last is l_pid, which must be 0
 
 
 class BadFile(Exception):
@@ -59,9 +56,8 @@ def pretty(document: Any) -> bytes:
 
 def readable(document: Any) -> Any:
     """A JSON document with a mark for what is no text: a message may quote a file's name of any bytes."""
-    return json.loads(
-        json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-    )
+    data = json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return json.loads(data.decode("utf-8", "replace"))
 
 
 def parse(data: bytes, name: str) -> Any:
@@ -79,22 +75,18 @@ def sha256(data: bytes) -> str:
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
     """The sha256 of a regular file, read without following a final link; raises BadFile or OSError."""
-    digest = hashlib.sha256()
     with open(open_regular(path), "rb", buffering=0) as file:
-        while block := file.read(HASH_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_regular(path: str | os.PathLike[str], dir_fd: int | None = None) -> int:
     """A descriptor of a regular file, for reading; links, FIFOs and devices raise BadFile and are not waited on."""
     try:
-        descriptor = os.open(path, _READ, dir_fd=dir_fd)
+        descriptor = os.open(path, READ, dir_fd=dir_fd)
     except OSError as error:
-        if error.errno not in (errno.ELOOP, errno.ENXIO):  # a link, a socket
+        if error.errno not in NOT_REGULAR:
             raise
-        what = "is a symbolic link; links are not followed" if error.errno == errno.ELOOP else "is not a regular file"
-        raise BadFile(f"{os.fspath(path)}: {what}") from None
+        raise BadFile(f"{os.fspath(path)}: {NOT_REGULAR[error.errno]}") from None
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise BadFile(f"{os.fspath(path)}: is not a regular file")
@@ -131,9 +123,9 @@ def read_json(path: str | os.PathLike[str], limit: int = MAX_DOCUMENT) -> Any:
 
 
 def exists(name: str, folder_fd: int) -> bool:
-    """True if an open folder has this name, be it a link that leads nowhere; a failing disk reads as False.
+    """True if an open folder has this name, be it a link that leads nowhere.
 
-    So work may be done again on a failing disk; but the call that publishes decides, and a second reply is refused.
+    A failing disk reads as False, so work may be done again; but the call that publishes refuses a second reply.
     """
     return os.access(name, os.F_OK, dir_fd=folder_fd, follow_symlinks=False)
 
@@ -156,16 +148,14 @@ def names(folder_fd: int) -> list[str]:
 
 
 def publish(folder_fd: int, name: str, data: bytes, durable: bool = True) -> None:
-    """Make `name` appear in an open folder, whole; FileExistsError if the name is taken.
-
-    A draft has no name (`O_TMPFILE`) or, where the file system has none, a hidden one.
-    """
+    """Make `name` appear in an open folder, whole; FileExistsError if the name is taken."""
     draft = _draft(folder_fd)
     try:
         _write(draft[0], data)
         if durable:
             os.fsync(draft[0])
-        _appear(draft, folder_fd, name)
+        if not _appear(draft, folder_fd, name):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
     finally:
         _drop(draft, folder_fd)
     if durable:
@@ -175,26 +165,23 @@ def publish(folder_fd: int, name: str, data: bytes, durable: bool = True) -> Non
 def publish_many(folder_fd: int, items: Sequence[tuple[str, bytes]], durable: bool = True) -> list[str]:
     """`publish` up to BATCH files at the price of two fsyncs; returns the names that were taken."""
     drafts: list[tuple[int, str]] = []
-    taken = []
-    with contextlib.ExitStack() as dropping:  # every one of them, though dropping another may fail
+    try:
         for _, data in items:
             drafts.append(_draft(folder_fd))
-            dropping.callback(_drop, drafts[-1], folder_fd)
             _write(drafts[-1][0], data)
         if durable:
             _sync(drafts, folder_fd)
-        for (name, _), draft in zip(items, drafts, strict=True):
-            try:
-                _appear(draft, folder_fd, name)
-            except FileExistsError:
-                taken.append(name)
-    if durable:
+        taken = [name for (name, _), draft in zip(items, drafts, strict=True) if not _appear(draft, folder_fd, name)]
+    finally:
+        for draft in drafts:
+            _drop(draft, folder_fd)
+    if durable and drafts:
         os.fsync(folder_fd)
     return taken
 
 
 def _draft(folder_fd: int) -> tuple[int, str]:
-    """(descriptor, hidden name or "") of a new file."""
+    """(descriptor, "") of a new file without a name or, where the file system has none, (descriptor, hidden name)."""
     try:
         return os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=folder_fd), ""
     except OSError as error:
@@ -210,14 +197,16 @@ def _write(descriptor: int, data: bytes) -> None:
         written += os.write(descriptor, data[written:])
 
 
-def _appear(draft: tuple[int, str], folder_fd: int, name: str) -> None:
+def _appear(draft: tuple[int, str], folder_fd: int, name: str) -> bool:
+    """Give a draft its name; False if that is taken."""
     descriptor, hidden = draft
     source, source_fd = (hidden, folder_fd) if hidden else (f"/proc/self/fd/{descriptor}", None)
     try:
         os.link(source, name, src_dir_fd=source_fd, dst_dir_fd=folder_fd, follow_symlinks=not hidden)
+        return True
     except OSError as error:
-        if error.errno != errno.EEXIST and exists(name, folder_fd):  # sshfs says EPERM for it
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
+        if error.errno == errno.EEXIST or exists(name, folder_fd):  # sshfs says EPERM for it
+            return False
         raise
 
 
@@ -231,30 +220,11 @@ def _drop(draft: tuple[int, str], folder_fd: int) -> None:
 
 def _sync(drafts: list[tuple[int, str]], folder_fd: int) -> None:
     """fsync drafts: many by one syncfs where they are nameless; NFS and most of FUSE, which ignore it, have none."""
-    if len(drafts) > 1 and not drafts[0][1]:
-        if ctypes.CDLL(None, use_errno=True).syncfs(folder_fd):
-            raise OSError(ctypes.get_errno(), f"syncfs: {os.strerror(ctypes.get_errno())}")
-    else:
+    if len(drafts) < 2 or drafts[0][1]:
         for descriptor, _ in drafts:
             os.fsync(descriptor)
-
-
-def publish_path(path: Path, data: bytes, durable: bool = True) -> bool:
-    """`publish` by path; True if the file is new, False if it was there with the same bytes, else FileExistsError."""
-    folder_fd = os.open(path.parent, FOLDER)
-    try:
-        publish(folder_fd, path.name, data, durable)
-        return True
-    except FileExistsError:
-        with contextlib.suppress(BadFile):  # longer, or no regular file: it is not the same
-            if read_bytes(path.name, len(data), folder_fd) == data:
-                if durable:
-                    fsync(path)
-                    os.fsync(folder_fd)
-                return False
-        raise
-    finally:
-        os.close(folder_fd)
+    elif ctypes.CDLL(None, use_errno=True).syncfs(folder_fd):
+        raise OSError(ctypes.get_errno(), f"syncfs: {os.strerror(ctypes.get_errno())}")
 
 
 def replace(path: Path, data: bytes, durable: bool = False) -> None:
@@ -277,48 +247,34 @@ def replace(path: Path, data: bytes, durable: bool = False) -> None:
 
 
 def make_folder(folder: Path, durable: bool) -> None:
-    """Make a folder and, where they are missing, those above it; FileExistsError if it is there."""
-    try:
-        folder.mkdir()
-    except FileNotFoundError:
-        with contextlib.suppress(FileExistsError):  # another made it just now
+    """Make a folder and, where they are missing, those above it; what is there stays."""
+    with contextlib.suppress(FileExistsError):  # another may make it just now
+        if not folder.parent.exists():
             make_folder(folder.parent, durable)
         folder.mkdir()
-    if durable:
-        fsync(folder.parent)
+        if durable:
+            fsync(folder.parent)
 
 
-def fsync(path: str | os.PathLike[str]) -> None:
+def fsync(path: str | os.PathLike[str], dir_fd: int | None = None) -> None:
     """Make a file's bytes, or a folder's names, durable."""
-    descriptor = os.open(path, _READ)
+    descriptor = os.open(path, READ, dir_fd=dir_fd)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def walk(folder: Path, topdown: bool = True) -> Iterator[tuple[str, list[str], list[str]]]:
-    """`os.walk` that raises what it cannot read: left alone, it passes over a folder in silence."""
-
-    def unreadable(error: OSError) -> None:
-        raise error
-
-    return os.walk(folder, topdown, unreadable)
+def unreadable(error: OSError) -> None:
+    """For `os.walk`: left alone, it passes over a folder that cannot be read in silence."""
+    raise error
 
 
 def sync_tree(folder: Path) -> None:
     """fsync every file and every folder below `folder`, deepest first, and `folder` itself."""
-    for parent, _, names in walk(folder, topdown=False):
+    for parent, _, names in os.walk(folder, topdown=False, onerror=unreadable):
         for name in [*names, "."]:
             fsync(os.path.join(parent, name))
-
-
-def sweep(folder_fd: int) -> None:
-    """Remove hidden drafts that a killed writer left; only when a run starts, when nobody writes."""
-    for name in names(folder_fd):
-        if name.startswith(DRAFT):
-            with contextlib.suppress(FileNotFoundError):  # its writer lives, and has just published it
-                os.unlink(name, dir_fd=folder_fd)
 
 
 def remove_tree(folder: Path) -> None:
@@ -328,9 +284,8 @@ def remove_tree(folder: Path) -> None:
 
 def is_full(error: BaseException | None) -> bool:
     """True if an error, or one that it came from, says that the disk or the quota is full."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return error is not None and is_full(error.__cause__ or error.__context__)
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or (error is not None and is_full(error.__cause__ or error.__context__))
 
 
 def inside(name: str) -> str:
@@ -338,38 +293,3 @@ def inside(name: str) -> str:
     if any(part in ("", ".", "..") for part in name.split("/")) or not name.isprintable():
         raise BadFile(f"{name!r}: not a plain name inside the folder")
     return name
-
-
-def lock(descriptor: int) -> bool:
-    """Take the kernel lock of an open, writable file without waiting; False if another holds it.
-
-    An open-file-description lock: it belongs to the open file, passes to a child with the descriptor, and
-    ends when its last holder closes or dies. `flock`, which has the same life, where there is none.
-    """
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE)
-        return True
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            return False
-        if error.errno not in _NO_OFD:
-            raise
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
-
-
-def is_locked(path: str | os.PathLike[str], dir_fd: int | None = None) -> bool:
-    """True if some process holds the file's lock; the lock is tested, not taken. A missing file is not locked."""
-    try:
-        descriptor = os.open(path, _READ, dir_fd=dir_fd)
-    except OSError:
-        return False
-    try:
-        return bool(struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WHOLE_FILE))[0] != fcntl.F_UNLCK)
-    except OSError as error:
-        return error.errno not in GONE and not lock(descriptor)  # flock cannot be tested: it is taken for an instant
-    finally:
-        os.close(descriptor)

@@ -1,9 +1,8 @@
 """What is due: pure functions of a flow and of what has been replied.
 
-A flow is a list of steps; a step reads names such as `20-collect/sources.jsonl`, `goal.md`, or
-`before/80-improve/next.json` (of the last round). A step's request for a round is due once every step that it reads
-has replied for that round (for `before/`, for the round before; round 1 has none before it), and once it has itself
-replied for the round before.
+A step reads names such as `20-collect/sources.jsonl`, `goal.md`, or `before/80-improve/next.json` (of the last round).
+Its request for a round is due once every step that it reads has replied for that round (for `before/`, for the round
+before; round 1 has none before it), and once it has itself replied for the round before.
 """
 
 from __future__ import annotations
@@ -11,8 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+Key = tuple[str, int]  # (step, round)
 BEFORE = "before/"
 STEP = re.compile(r"[0-9]{2,3}-[a-z][a-z0-9-]{0,40}")
 DEFAULT_TRIES = 3
@@ -36,7 +37,7 @@ class Step:
     minutes: float = DEFAULT_MINUTES
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def needs(self, round: int) -> set[tuple[str, int]]:
+    def needs(self, round: int) -> set[Key]:
         """The (step, round) pairs that must be replied first: what it reads, and its own last round."""
         found = {(source(name), round - name.startswith(BEFORE)) for name in self.reads} | {(self.name, round - 1)}
         return {(step, n) for step, n in found if step and n >= 1}
@@ -57,12 +58,10 @@ def steps(flow: Mapping[str, Mapping[str, Any]]) -> list[Step]:
         for name in step.reads:
             if source(name) and source(name) not in flow:
                 raise BadFlow(f"flow: {step.name}: reads {name}, but there is no step {source(name)}")
-    done: set[str] = set()
-    while len(done) < len(known):
-        ready = {step.name for step in known if {name for name, n in step.needs(1)} <= done} - done
-        if not ready:
-            raise BadFlow(f"flow: steps wait for each other: {', '.join(sorted(flow.keys() - done))}")
-        done |= ready
+    try:
+        TopologicalSorter({step.name: {name for name, _ in step.needs(1)} for step in known}).prepare()
+    except CycleError as error:
+        raise BadFlow(f"flow: steps wait for each other: {', '.join(error.args[1])}") from None
     return known
 
 
@@ -71,19 +70,14 @@ def request(step: Step, round: int) -> dict[str, Any]:
     return {"schema": "request.v1", "id": f"r{round}", "step": step.name, "round": round}
 
 
-def due(
-    known: Iterable[Step], replied: set[tuple[str, int]], asked: set[tuple[str, int]], rounds: int
-) -> list[tuple[Step, int]]:
+def due(known: Iterable[Step], replied: set[Key], asked: set[Key], rounds: int) -> list[tuple[Step, int]]:
     """The requests to put: those not asked or replied yet whose needs are replied, for rounds 1 to `rounds`."""
-    return [
-        (step, n)
-        for n in range(1, rounds + 1)
-        for step in known
-        if (step.name, n) not in replied and (step.name, n) not in asked and step.needs(n) <= replied
-    ]
+    before = replied | asked
+    every = [(step, n) for n in range(1, rounds + 1) for step in known]
+    return [(step, n) for step, n in every if (step.name, n) not in before and step.needs(n) <= replied]
 
 
-def stale(replies: Mapping[tuple[str, int], Mapping[str, Any]], own: Mapping[str, str]) -> list[tuple[str, int]]:
+def stale(replies: Mapping[Key, Mapping[str, Any]], own: Mapping[str, str]) -> list[Key]:
     """The replies that read what is no longer so: an input was replied with other bytes since, or was changed.
 
     `replies` maps (step, round) to reply documents, `own` maps names of the run's own files to their sha256.
@@ -99,8 +93,7 @@ def stale(replies: Mapping[tuple[str, int], Mapping[str, Any]], own: Mapping[str
         inner = name.removeprefix(BEFORE).partition("/")[2]
         return str(reply["artifacts"].get(inner, {"sha256": ""})["sha256"])
 
-    return [
-        key
-        for key, reply in sorted(replies.items())
-        if any(now(name, key[1]) not in (None, sha256) for name, sha256 in reply["read"].items())
-    ]
+    def is_stale(round: int, read: Mapping[str, str]) -> bool:
+        return any(now(name, round) not in (None, sha256) for name, sha256 in read.items())
+
+    return [key for key, reply in sorted(replies.items()) if is_stale(key[1], reply["read"])]

@@ -1,12 +1,7 @@
-"""One run folder: its goal, its flow, its mailboxes, and putting what is due.
-
-Everything is relative to the run; nothing in it names a host, a process or an absolute path.
-"""
+"""One run folder: its flow, its mailboxes, and putting what is due. Nothing in it names a host or an absolute path."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +10,6 @@ from typing import Any, NamedTuple
 from bus import files, flow, schema, tries
 from bus.mailbox import Mailbox, check_id
 
-MEMORY = "memory"  # a reserved name in the runs folder: what every run may know
 FOREVER = 10**9  # rounds: "forever"
 
 
@@ -35,60 +29,18 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder).absolute()
-        self.name = self.folder.name
+        self.name, self.hold = self.folder.name, self.folder / "HOLD"
         try:
             self.document = schema.check(files.read_json(self.folder / "run.json"), "run.v1")
+            self.steps = flow.steps(self.document["flow"])
+            self.services: Mapping[str, Any] = {check_id(name): one for name, one in self.document["services"].items()}
         except FileNotFoundError:
             raise RunError(f"{folder}: is no run (it has no run.json); see 'ls runs'") from None
-        except (files.BadFile, schema.Invalid) as error:
+        except (files.BadFile, schema.Invalid, flow.BadFlow) as error:
             raise RunError(f"{folder}: run.json is damaged: {error}; restore it from a copy") from None
-        try:
-            self.steps = flow.steps(self.document["flow"])
-        except flow.BadFlow as error:
-            raise RunError(f"{folder}: run.json: {error}; restore it from a copy") from None
         self.seed = int(self.document["seed"])
-        self.services: Mapping[str, Any] = self.document["services"]
-        for name in self.services:
-            check_id(name)
-        self.hold = self.folder / "HOLD"
         self._mailboxes: dict[str, Mailbox] = {}
-        self._replies: dict[tuple[str, int, int, int, int], dict[str, Any]] = {}
-
-    @classmethod
-    def create(
-        cls, folder: Path, goal: str, seed: int, the_flow: Mapping[str, Any], services: Mapping[str, Any], rounds: str
-    ) -> Run:
-        """Make a run whole or not at all; FileExistsError if the name is taken."""
-        if check_id(folder.name) == MEMORY:
-            raise RunError(f"{folder}: the name is reserved for the shared memory; give the goal another name")
-        names = [step.name for step in flow.steps(the_flow)] + [check_id(name) for name in services]
-        document = {
-            "schema": "run.v1",
-            "name": folder.name,
-            "seed": seed,
-            "goal_sha256": files.sha256(goal.encode()),
-            "flow": dict(the_flow),
-            "services": dict(services),
-        }
-        with contextlib.suppress(FileExistsError):
-            files.make_folder(folder.parent, durable=True)
-        files.fsync(folder.parent.parent)  # whoever made it may have been killed before
-        staging = folder.parent / f".new-{folder.name}-{os.urandom(4).hex()}"
-        try:
-            for name in names:
-                Mailbox(staging / name, durable=False).close()
-            (staging / "supervisor").mkdir()
-            for file, data in {"goal.md": goal.encode(), "ROUNDS": f"{rounds}\n".encode()}.items():
-                files.publish_path(staging / file, data, durable=False)
-            files.publish_path(staging / "run.json", files.pretty(schema.check(document, "run.v1")), durable=False)
-            files.sync_tree(staging)
-            if os.path.lexists(folder):  # `rename` itself would replace an empty folder
-                raise FileExistsError(errno.EEXIST, "is there already", str(folder))
-            os.rename(staging, folder)
-            files.fsync(folder.parent)
-        finally:
-            files.remove_tree(staging)
-        return cls(folder)
+        self._replies: dict[flow.Key, tuple[tuple[int, int, int], dict[str, Any]]] = {}
 
     def close(self) -> None:
         for mailbox in self._mailboxes.values():
@@ -126,24 +78,22 @@ class Run:
 
     def reply(self, step: str, round: int) -> dict[str, Any] | None:
         """A step's reply document, kept after the first reading: it never changes, but its folder may be another."""
+        box, id = self.mailbox(step), f"r{round}"
         try:
-            status = os.stat(f"r{round}", dir_fd=self.mailbox(step).outbox_fd, follow_symlinks=False)
+            status = os.stat(id, dir_fd=box.outbox_fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
-        key = (step, round, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)  # a disk uses its inodes again
-        if key not in self._replies:
-            reply = self.mailbox(step).reply(f"r{round}")
-            if reply is None:
-                return None
-            self._replies[key] = reply
-        return self._replies[key]
+        stamp = (status.st_ino, status.st_mtime_ns, status.st_ctime_ns)  # a disk uses its inodes again
+        before, reply = self._replies.get((step, round), (None, None))
+        if before != stamp and (reply := box.reply(id)) is not None:
+            self._replies[(step, round)] = (stamp, reply)
+        return reply
 
-    def listings(self) -> tuple[dict[tuple[str, int], dict[str, Any]], set[tuple[str, int]]]:
+    def listings(self) -> tuple[dict[flow.Key, dict[str, Any]], set[flow.Key]]:
         """({(step, round): reply}, {(step, round) asked}) over all steps; each inbox is read before its outbox."""
-        asked, replied = set(), {}
         looks = {step.name: self.mailbox(step.name).listing() for step in self.steps}
-        for name, look in looks.items():
-            asked |= {(name, n) for id in look.requests | look.dead if (n := round_of(id))}
+        asked = {(name, n) for name, look in looks.items() for id in look.requests | look.dead if (n := round_of(id))}
+        replied = {}
         for name, look in looks.items():
             for n in sorted(n for id in look.replies if (n := round_of(id))):
                 if (reply := self.reply(name, n)) is not None:
@@ -151,19 +101,16 @@ class Run:
         return replied, asked
 
     def advance(self) -> Progress:
-        """Set aside stale replies, take back requests that came too early, put all that are due.
-
-        Looking twice adds nothing.
-        """
+        """Set aside stale replies, take back requests that came too early, put what is due; twice adds nothing."""
         progress = Progress([], [])
         if os.path.lexists(self.hold):
             return progress
         replied, asked = self.listings()
         own = {"goal.md": files.sha256_file(self.folder / "goal.md")}
         for name, n in flow.stale(replied, own):
-            if self.set_aside(name, f"r{n}"):
+            judged = replied.pop((name, n))  # by now another may have set it aside, and an agent made it again
+            if self.reply(name, n) is judged and self.set_aside(name, f"r{n}"):
                 progress.stale.append((name, f"r{n}"))
-            replied.pop((name, n))
         for name, n in asked - replied.keys():  # such as when a reply that they read was lost
             if not all(self.mailbox(step).answered(f"r{m}") for step, m in self.step(name).needs(n)):
                 self.mailbox(name).withdraw(f"r{n}")
@@ -185,14 +132,6 @@ class Run:
         except FileNotFoundError:
             return False
         return True
-
-    def sweep(self) -> None:
-        """Remove drafts that killed writers left, and make sure of the run's own name; only when a run starts."""
-        files.fsync(self.folder.parent)
-        for name in [step.name for step in self.steps] + list(self.services):
-            box = self.mailbox(name)
-            for folder_fd in (box.inbox_fd, box.outbox_fd, box.dead_fd):
-                files.sweep(folder_fd)
 
     def done(self) -> bool:
         """True if every step has replied for every round that is wanted."""

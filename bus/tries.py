@@ -53,7 +53,7 @@ class Try:
 
 def all_tries(work: Path) -> list[Try]:
     """Every try at a request, in order; also those before a dead letter was brought back."""
-    return [Try(n, _crash(work / f"try-{n}"), _before(work / f"try-{n}")) for n in sorted(_numbers(work, _TRY))]
+    return [_read(work / f"try-{number}", number) for number in sorted(_numbers(work, _TRY))]
 
 
 def history(work: Path) -> list[Try]:
@@ -74,18 +74,14 @@ def _numbers(work: Path, form: re.Pattern[str]) -> list[int]:
         os.close(folder_fd)
 
 
-def _crash(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(schema.check(files.read_json(folder / "crash.json"), "error.v1"))
-    except (*_NONE, files.BadFile, schema.Invalid):
-        return DEATH  # also a torn one: it died while that was written
-
-
-def _before(folder: Path) -> frozenset[str]:
-    try:
-        return frozenset(files.read_json(folder / "before.json"))
-    except (*_NONE, files.BadFile, TypeError):
-        return frozenset()
+def _read(folder: Path, number: int) -> Try:
+    """One try, by what lies in its folder: of what is missing or torn, its writer died."""
+    crash, before = DEATH, frozenset[str]()
+    with contextlib.suppress(*_NONE, files.BadFile, schema.Invalid):
+        crash = dict(schema.check(files.read_json(folder / "crash.json"), "error.v1"))
+    with contextlib.suppress(*_NONE, files.BadFile, TypeError):
+        before = frozenset(files.read_json(folder / "before.json"))
+    return Try(number, crash, before)
 
 
 def kept(work: Path) -> frozenset[str]:
@@ -94,7 +90,7 @@ def kept(work: Path) -> frozenset[str]:
     if os.path.islink(work) or os.path.islink(root):
         return frozenset()
     with contextlib.suppress(*_NONE):
-        for parent, dirs, names in files.walk(root):
+        for parent, dirs, names in os.walk(root, onerror=files.unreadable):
             dirs[:] = [one for one in dirs if one[0] != "."]
             found |= {os.path.relpath(os.path.join(parent, one), root) for one in dirs + names if one[0] != "."}
     return frozenset(found)
@@ -123,20 +119,25 @@ def begin(work: Path) -> Path:
         return begin(work)
     try:
         if before := sorted(kept(work)):
-            files.publish_path(folder / "before.json", files.canonical(before), durable=False)
+            folder_fd = os.open(folder, files.FOLDER)
+            try:
+                files.publish(folder_fd, "before.json", files.canonical(before), durable=False)
+            finally:
+                os.close(folder_fd)
     except OSError:
         files.remove_tree(folder)  # a try that could not begin is no death
         raise
     return folder
 
 
-def exhausted(history: list[Try], kept_now: frozenset[str], limit: int) -> str | None:
+def exhausted(work: Path, limit: int) -> str | None:
     """Why no further try is due, in words, or None: `limit` failures, or five deaths in a row that kept nothing new."""
-    failures = [one for one in history if one.failed]
+    known = history(work)
+    failures = [one for one in known if one.failed]
     if failures and len(failures) >= limit:
         return f"{len(failures)} tries failed; the last: {failures[-1].crash['message']}"
-    deaths, after = 0, kept_now
-    for one in reversed(history):
+    deaths, after = 0, kept(work)
+    for one in reversed(known):
         if one.kind == "death" and not after - one.before:
             deaths += 1
         elif one.kind not in FREE:
@@ -147,8 +148,8 @@ def exhausted(history: list[Try], kept_now: frozenset[str], limit: int) -> str |
     return None
 
 
-def wait_s(history: list[Try], kind: str) -> float:
+def wait_s(work: Path, kind: str) -> float:
     """Seconds until the next try."""
     if kind in FREE:
         return DISK_WAIT_S if kind == "disk" else 0.0
-    return min(MAX_WAIT_S, 2.0 ** sum(one.failed for one in history))
+    return min(MAX_WAIT_S, 2.0 ** sum(one.failed for one in history(work)))

@@ -43,3 +43,15 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def working_in(folder: Path, program: str) -> list[int]:
+    """The pids of the processes of a program whose working folder is `folder`, in whichever pid namespace."""
+    found = []
+    for one in Path("/proc").glob("[0-9]*"):
+        try:
+            if one.joinpath("comm").read_text().strip() == program and one.joinpath("cwd").readlink() == folder:
+                found.append(int(one.name))
+        except (OSError, ValueError):  # it has ended
+            continue
+    return found

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from bus.run import Run
+from agents._run import create_run
 
 ROOT = Path(__file__).resolve().parent.parent
 GOAL = (ROOT / "goals/gpu-ops.md").read_text("utf-8")
@@ -41,7 +41,7 @@ def make(runs: Path, flow: dict[str, Any] | None = None, name: str = "small") ->
     config = runs.parent / "config"
     config.mkdir(exist_ok=True)
     (config / "swarm.yaml").write_text(yaml.safe_dump({"flow": flow, "services": SERVICES}))
-    run = Run.create(runs / name, GOAL, 1, flow, SERVICES, "1")
+    run = create_run(runs / name, GOAL, 1, flow, SERVICES, "1")
     run.advance()
     run.close()
     return run.folder

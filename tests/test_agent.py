@@ -13,9 +13,10 @@ import yaml
 
 from agents import _config
 from agents._command import located
+from agents._run import create_run
 from bus import files, schema
 from bus.run import Run
-from tests.processes import ROOT, eventually, is_alive, run, start
+from tests.processes import ROOT, eventually, is_alive, run, start, working_in
 
 DONE, FAILED, USAGE, BUSY, WAITING, GAVE_UP = 0, 1, 2, 75, 76, 100
 
@@ -76,7 +77,7 @@ class Shop:
     def open(self, name: str = "tiny", goal: str = GOAL) -> Run:
         (self.config / "swarm.yaml").write_text(yaml.safe_dump({"flow": self.flow, "services": {}}))
         config = _config.load(self.config)
-        return Run.create(self.folder / "runs" / name, goal, 1, config.flow, config.services, "1")
+        return create_run(self.folder / "runs" / name, goal, 1, config.flow, config.services, "1")
 
     def agent(self, opened: Run, step: str, *more: str) -> subprocess.CompletedProcess:
         return run("-m", "agents._command", *self.arguments(opened, step), "--once", *more, cwd=ROOT)
@@ -233,7 +234,6 @@ def test_a_damaged_reply_is_told_in_one_line(shop: Shop) -> None:
 
 
 SLOW = """
-echo $$ > "$2/../pid"
 echo '{"say": "begun"}'
 exec sleep 600
 """
@@ -241,9 +241,9 @@ SLOW_ONCE = '[ "${2#*try-2}" != "$2" ] || exec sleep 600; echo yes > "$2/answer.
 
 
 def until_begun(opened: Run) -> int:
-    pid = opened.folder / "10-only/work/r1/try-1/pid"
-    eventually(lambda: pid.exists() and pid.read_text().strip(), "the script runs")
-    return int(pid.read_text())
+    """The script's pid, once it sleeps; it cannot tell it itself, since it runs in a pid namespace of its own."""
+    eventually(lambda: working_in(opened.folder, "sleep"), "the script runs")
+    return working_in(opened.folder, "sleep")[0]
 
 
 def test_busy_held_and_stopped(shop: Shop) -> None:
@@ -282,7 +282,7 @@ def test_a_killed_agent_is_followed_by_another_that_finishes(shop: Shop) -> None
     child = until_begun(opened)
     serving.kill()
     serving.communicate(timeout=60)
-    os.kill(child, signal.SIGKILL)
+    eventually(lambda: not is_alive(child), "the command has ended with its agent")
     ended = shop.agent(opened, "10-only")
     assert ended.returncode == DONE, ended.stderr
     reply = opened.reply("10-only", 1)

@@ -82,7 +82,7 @@ def test_status_of_a_finished_run(done: Path) -> None:
         (name, "r1", "done", 1) for name in small.FLOW
     ]
     assert all(list(one) == ["step", "id", "state", "tries", "seconds", "usd"] for one in found["steps"])
-    assert list(found["spend"]) == ["usd", "gpu_s", "seconds", "cpu_s"]
+    assert list(found["spend"]) == ["usd", "gpu_s", "seconds", "cpu_s", "tokens"]
     assert found["spend"]["seconds"] == pytest.approx(sum(one["seconds"] for one in found["steps"]), abs=0.01)
     assert found["verdict"] == {"taught": "better", "unseen": "cannot tell", "general": "worse"}
 

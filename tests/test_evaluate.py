@@ -8,9 +8,9 @@ import pytest
 from agents import _config, evaluate
 from agents import _statistics as statistics
 from agents._agent import Agent
+from agents._codes import GAVE_UP
+from agents._run import create_run
 from bus import files, schema
-from bus.codes import GAVE_UP
-from bus.run import Run
 from golden import GOAL, commit, golden
 
 
@@ -243,7 +243,7 @@ def test_answer_rows_follow_their_schema_and_general_text_is_not_copied():
 def test_an_exam_that_is_not_the_sealed_one_is_refused_for_good(tmp_path, touched):
     """filter replied with it, whole; but it is not what filter says that it sealed."""
     config = _config.load()
-    run = Run.create(tmp_path / "gpu-ops", GOAL, 1, config.flow, config.services, "1")
+    run = create_run(tmp_path / "gpu-ops", GOAL, 1, config.flow, config.services, "1")
     rows = {"exam": [item("taught-1")], "validation": [item("validation-1", "validation")]}
     sealed = {f"{name}_sha256": files.sha256(b"".join(map(files.canonical, own))) for name, own in rows.items()}
     sealed[f"{touched}_sha256"] = "0" * 64

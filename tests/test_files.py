@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus import files
+from agents._publish import publish_path
+from bus import files, locks
 from bus.files import BadFile
 from tests.processes import environment, run
 
@@ -74,14 +75,14 @@ def test_publish_is_new_or_nothing(tmp_path: Path, nameless: int, monkeypatch: p
 
 def test_publish_path_says_whether_it_is_new(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    assert files.publish_path(path, b"same") is True
-    assert files.publish_path(path, b"same") is False
+    assert publish_path(path, b"same") is True
+    assert publish_path(path, b"same") is False
     for other in (b"sam", b"other", b"samesame"):
         with pytest.raises(FileExistsError):
-            files.publish_path(path, other)
+            publish_path(path, other)
     (tmp_path / "link").symlink_to("a")
     with pytest.raises(FileExistsError):
-        files.publish_path(tmp_path / "link", b"same")
+        publish_path(tmp_path / "link", b"same")
 
 
 REPLACER = """
@@ -160,9 +161,9 @@ def test_full_is_found_behind_other_errors() -> None:
 
 LOCK = """
 import os, sys
-from bus import files
+from bus import locks
 descriptor = os.open(sys.argv[1], os.O_RDWR)
-print(files.lock(descriptor), files.is_locked(sys.argv[1]))
+print(locks.take(descriptor), locks.is_held(sys.argv[1]))
 """
 
 
@@ -174,31 +175,31 @@ def locked_elsewhere(path: Path) -> str:
 def test_a_lock_is_one_holders_and_ends_by_closing(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.touch()
-    assert not files.is_locked(path) and not files.is_locked(tmp_path / "none")
+    assert not locks.is_held(path) and not locks.is_held(tmp_path / "none")
     descriptor = os.open(path, os.O_RDWR)
-    assert files.lock(descriptor) and files.lock(descriptor)
-    assert files.is_locked(path)
+    assert locks.take(descriptor) and locks.take(descriptor)
+    assert locks.is_held(path)
     assert locked_elsewhere(path) == "False True"
     os.close(os.open(path, os.O_RDWR))  # unlike a POSIX lock: closing another descriptor changes nothing
-    assert files.is_locked(path)
+    assert locks.is_held(path)
     os.close(descriptor)
-    assert not files.is_locked(path)
+    assert not locks.is_held(path)
     assert locked_elsewhere(path) == "True True"
-    assert not files.is_locked(path)
+    assert not locks.is_held(path)
 
 
 def test_a_lock_passes_to_a_child_and_ends_with_the_last_holder(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.touch()
     descriptor = os.open(path, os.O_RDWR)
-    assert files.lock(descriptor)
+    assert locks.take(descriptor)
     child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[descriptor])
     os.close(descriptor)
-    assert files.is_locked(path)
+    assert locks.is_held(path)
     assert locked_elsewhere(path) == "False True"
     child.kill()
     child.wait()
-    assert not files.is_locked(path)
+    assert not locks.is_held(path)
     assert child.stdin is not None
     child.stdin.close()
 
@@ -207,11 +208,11 @@ def test_a_lock_is_seen_where_the_file_may_only_be_read(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.touch()
     descriptor = os.open(path, os.O_RDWR)
-    files.lock(descriptor)
+    locks.take(descriptor)
     path.chmod(0o444)
     tmp_path.chmod(0o755)
-    code = f"import os, sys; sys.path[:0] = {sys.path!r}\nfrom bus import files\n"
-    code += "os.getuid() or os.setuid(65534)\nprint(files.is_locked('a'))"
+    code = f"import os, sys; sys.path[:0] = {sys.path!r}\nfrom bus import locks\n"
+    code += "os.getuid() or os.setuid(65534)\nprint(locks.is_held('a'))"
     shown = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert shown.stdout == "True\n", shown.stderr
     os.close(descriptor)

@@ -8,9 +8,10 @@ import pytest
 
 from agents import _config
 from agents._agent import Agent
+from agents._codes import DONE, GAVE_UP
+from agents._run import create_run
 from agents.filter import filter_examples
 from bus import files
-from bus.codes import DONE, GAVE_UP
 from bus.run import Run
 from tests.planted import changed, world
 
@@ -32,7 +33,7 @@ def make_run(folder: Path, minimum: dict[str, Any] | None = None) -> Run:
     flow["20-collect"]["reads"] = flow["30-generate"]["reads"] = ["goal.md"]
     if minimum is not None:
         flow["40-filter"]["settings"] = {"minimum": minimum}
-    return Run.create(folder, GOAL, 7, flow, {}, "2")
+    return create_run(folder, GOAL, 7, flow, {}, "2")
 
 
 def reply(run: Run, step: str, name: str, data: bytes | dict[str, bytes]) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from agents import _config
 from agents._agent import DONE, GAVE_UP, Agent
+from agents._run import create_run
 from agents.exam.near import grams, similar, words
 from agents.exam.quality import screen
 from agents.generate import extended, facts_of, first, generate, lacking
@@ -17,7 +18,6 @@ from agents.teacher.scale import KINDS, Scale
 from agents.teacher.templates import templates
 from agents.teacher.wording import MOST_WORDINGS
 from bus import files, schema
-from bus.run import Run
 
 SPECS = ["pydoc:subprocess", "pydoc:threading", "pydoc:asyncio", "pydoc:logging", "pydoc:os", "pydoc:shutil"]
 SPECS += ["catalogue:errno", "catalogue:signal", "catalogue:nvml"]
@@ -196,7 +196,7 @@ def make_run(folder, collected, scale):
     }
     flow["10-research"]["reads"], flow["80-improve"]["reads"] = ["goal.md"], ["30-generate/examples/*.jsonl"]
     flow["30-generate"]["settings"] = {"scale": scale}
-    run = Run.create(folder, GOAL, 3, flow, {}, "1")
+    run = create_run(folder, GOAL, 3, flow, {}, "1")
     rows, texts = collected
     topics = {"schema": "topics.v1", "goal": "demo", "topics": [t | {"why": "x"} for t in TOPICS], "unmapped": []}
     sources = {f"sources/{name}.md": text.encode() for name, text in texts.items()}

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from bus import files, mailbox, schema, tries
+from agents._run import sweep_folder
+from bus import files, locks, schema, tries
+from bus.claim import SETTLE_S, Claim
 from bus.files import BadFile
-from bus.mailbox import MAX_REQUEST, Conflict, Mailbox
+from bus.mailbox import Conflict, Mailbox
 from tests.processes import environment, eventually, run, start
 
 FACTS = {"read": {}, "seconds": 1.5, "usd": 0.0, "gpu_s": 0.0, "cpu_s": 0.5}
@@ -160,14 +162,15 @@ def test_hold_keeps_all_from_being_claimed(service_box: Mailbox) -> None:
 
 def test_a_request_that_was_replaced_while_it_was_opened_is_not_claimed(service_box: Mailbox) -> None:
     service_box.put("q", {"ask": 1})
-    stale = os.open("q.json", os.O_RDWR, dir_fd=service_box.inbox_fd)
-    status = os.fstat(stale)
-    assert service_box._names("q.json", status)
+    stale = Claim(service_box, "q", os.open("q.json", os.O_RDWR, dir_fd=service_box.inbox_fd))
     os.unlink(service_box.folder / "inbox/q.json")
-    assert not service_box._names("q.json", status)
+    assert not stale.take()
     service_box.put("q", {"ask": 2})
-    assert not service_box._names("q.json", status)
-    os.close(stale)
+    assert not stale.take()
+    stale.close()
+    again = service_box.claim("q")
+    assert again is not None and again.request == {"ask": 2}
+    again.release()
 
 
 # -- what lies in an inbox ----------------------------------------------------------------------------------
@@ -182,8 +185,8 @@ def test_a_slow_cp_is_not_dead_until_it_stops_changing(service_box: Mailbox) -> 
             slow.write(data[at : at + 1])
             if at % 10 == 0:
                 assert service_box.claim("q") is None and not service_box.is_dead("q")
-                time.sleep(mailbox.SETTLE_S / 8)
-    assert time.monotonic() - began > mailbox.SETTLE_S  # longer than an unchanging one would have been given
+                time.sleep(SETTLE_S / 8)
+    assert time.monotonic() - began > SETTLE_S  # longer than an unchanging one would have been given
     claim = service_box.claim("q")
     assert claim is not None and claim.request == {"text": "x" * 100}
 
@@ -284,7 +287,7 @@ def test_a_draft_of_a_killed_putter_is_no_hard_link(service_box: Mailbox) -> Non
     claim = service_box.claim("q")
     assert claim is not None
     claim.commit_file({})
-    files.sweep(service_box.inbox_fd)
+    sweep_folder(service_box.inbox_fd)
     assert os.listdir(inbox) == []
 
 
@@ -533,7 +536,7 @@ def test_a_crash_json_that_a_child_left_is_replaced(step_box: Mailbox, ask) -> N
 
 
 def test_what_could_only_be_refused_is_not_asked(service_box: Mailbox) -> None:
-    for document in ({"text": "x" * MAX_REQUEST}, {"n": float("nan")}, {"n": 2**64}):
+    for document in ({"text": "x" * files.MAX_REQUEST}, {"n": float("nan")}, {"n": 2**64}):
         with pytest.raises(schema.Invalid, match="the request: "):
             service_box.put("q", document)
     assert os.listdir(service_box.folder / "inbox") == []
@@ -550,7 +553,7 @@ def test_states_first_match_wins(step_box: Mailbox, ask) -> None:
     assert step_box.hold is not None
     step_box.hold.touch()
     with open(step_box.folder / "inbox/r1.json", "r+b") as held:
-        files.lock(held.fileno())
+        locks.take(held.fileno())
         assert step_box.state("r1") == "done"
         shutil.rmtree(step_box.folder / "outbox/r1")
         assert step_box.state("r1") == "dead"
@@ -570,7 +573,7 @@ def test_states_first_match_wins(step_box: Mailbox, ask) -> None:
 FULL = """
 import json, os, sys
 from pathlib import Path
-from bus import files
+from bus import files, locks
 from bus.mailbox import Mailbox
 folder = Path(sys.argv[1])
 box = Mailbox(folder / "10-first", request=None)

@@ -9,8 +9,8 @@ import pytest
 
 from agents import _config, _recall, memory
 from agents._agent import GAVE_UP, Agent
-from bus import files, schema
-from bus.run import Run
+from agents._run import create_run
+from bus import files, locks, schema
 
 FLOW = {"00-orient": {"agent": "orient", "reads": ["goal.md"], "writes": {}}}
 SERVICES = {"memory": {"agent": "memory", "request": "observation.v1", "reply": "remembered.v1"}}
@@ -31,7 +31,7 @@ def lines(folder):
 
 
 def new_run(tmp_path, name="gpu-ops"):
-    return Run.create(tmp_path / name, "goal", 1, FLOW, SERVICES, "1")
+    return create_run(tmp_path / name, "goal", 1, FLOW, SERVICES, "1")
 
 
 def serve(run):
@@ -126,7 +126,7 @@ def test_the_lock_is_waited_for_and_named_when_it_never_falls(tmp_path, monkeypa
     holder = threading.Thread(target=hold)
     holder.start()
     try:
-        while not files.is_locked(tmp_path / "lock"):
+        while not locks.is_held(tmp_path / "lock"):
             pass
         with pytest.raises(TimeoutError, match="lock: held by another agent"):
             memory.compile_graph(tmp_path)

@@ -117,6 +117,7 @@ def test_it_is_moved_while_it_works_and_ctrl_c_stops_it_and_a_lost_terminal_does
     tiny.command_of("unpack", tmp_path / "tiny.tar.gz", "--runs", moved.parent)
     tiny.wait_for(runs / "tiny" / "40-filter" / "outbox" / "r1")
     shell = tiny.start(goal, runs, config)  # attaches
+    assert shell.stdout and "going on" in shell.stdout.readline()
     tiny.wait_for(runs / "tiny" / "50-train" / "work" / "r1" / "kept")
     time.sleep(1.0)
     os.killpg(shell.pid, signal.SIGINT)

@@ -10,12 +10,12 @@ import pytest
 
 from agents import _config, _recall, improve, report
 from agents._agent import Agent
+from agents._run import create_run
 from agents.pages import charts, page, recommend, results, story
 from agents.pages.markup import html
 from agents.pages.page import Chart, Pair, Paragraph, Points, Section, Table, markdown
 from agents.pages.rounds import Round, learned
 from bus import schema
-from bus.run import Run
 from golden import GOAL, commit, golden
 
 HOSTILE = (
@@ -348,7 +348,7 @@ def test_an_empty_page_and_every_block_render():
 def measured(tmp_path):
     """A run up to its report, made of the golden examples."""
     config = _config.load()
-    run = Run.create(tmp_path / "gpu-ops", GOAL, 1, config.flow, config.services, "2")
+    run = create_run(tmp_path / "gpu-ops", GOAL, 1, config.flow, config.services, "2")
     round = told()
     commit(run, "00-orient", {f"{name}.json": golden(f"{name}.v1") for name in ("state", "hardware", "recalled")})
     commit(run, "10-research", {"topics.json": golden("topics.v1"), "report.md": {}})

@@ -42,7 +42,8 @@ def imported(rooms: tuple[str, ...]) -> frozenset[str]:
                 found |= {name.name.partition(".")[0] for name in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 found.add(node.module.partition(".")[0])
-    local = {path.stem for room in ("bin", "tests") for path in (ROOT / room).iterdir()}
+    places = (path for room in ("bin", "tests") for path in (ROOT / room).iterdir())
+    local = {path.stem for path in places if path.suffix or path.is_dir()}  # bin/mcp is no module
     return frozenset(found - sys.stdlib_module_names - OURS - local)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agents._run import create_run, sweep
 from bus import files
 from bus.run import FOREVER, Run, RunError, round_of
 
@@ -22,7 +23,7 @@ WRITES = {"10-make": "a.txt", "20-count": "n.txt", "30-use": "next.txt"}
 
 @pytest.fixture
 def a_run(tmp_path: Path) -> Run:
-    return Run.create(tmp_path / "runs" / "tiny", "a goal\n", 7, FLOW, SERVICES, "1")
+    return create_run(tmp_path / "runs" / "tiny", "a goal\n", 7, FLOW, SERVICES, "1")
 
 
 def answer(run: Run, step: str, id: str = "r1", text: str | None = None) -> None:
@@ -71,10 +72,10 @@ def test_a_taken_or_bad_name_leaves_nothing_half_made(tmp_path: Path, a_run: Run
     (runs / "empty").mkdir()
     for name in ("tiny", "empty"):
         with pytest.raises(FileExistsError):
-            Run.create(runs / name, "other", 1, FLOW, SERVICES, "1")
+            create_run(runs / name, "other", 1, FLOW, SERVICES, "1")
     for name, error in [("Bad", files.BadFile), ("memory", RunError)]:
         with pytest.raises(error):
-            Run.create(runs / name, "other", 1, FLOW, SERVICES, "1")
+            create_run(runs / name, "other", 1, FLOW, SERVICES, "1")
     assert sorted(os.listdir(runs)) == ["empty", "tiny"]
     assert (a_run.folder / "goal.md").read_text() == "a goal\n"
 
@@ -89,7 +90,7 @@ def test_what_is_no_run_is_told_in_one_line(tmp_path: Path, a_run: Run) -> None:
 
 def test_services_stay_in_the_run(tmp_path: Path) -> None:
     with pytest.raises(files.BadFile, match="not an ID"):
-        Run.create(tmp_path / "tiny", "a goal", 1, FLOW, {"../outside": {}}, "1")
+        create_run(tmp_path / "tiny", "a goal", 1, FLOW, {"../outside": {}}, "1")
     assert os.listdir(tmp_path) == []
 
 
@@ -218,7 +219,7 @@ def test_sweep_removes_drafts_alone(a_run: Run) -> None:
     a_run.advance()
     (a_run.folder / "10-make/inbox/.draft-1-abc").touch()
     (a_run.folder / "echo/outbox/.draft-2-abc").touch()
-    a_run.sweep()
+    sweep(a_run)
     assert os.listdir(a_run.folder / "10-make/inbox") == ["r1.json"]
     assert os.listdir(a_run.folder / "echo/outbox") == []
 

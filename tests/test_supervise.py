@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bus.supervise import BEAT_FD, Child, Program, Supervisor
+from agents._supervise import BEAT_FD, Child, Program, Supervisor
 from bus.wake import Bell, is_network
 from tests.processes import PATIENCE_S, environment, eventually, is_alive, start
 
 GOOD = """
 import os, signal, subprocess, sys, threading
-from bus.beat import Beat
+from agents._beat import Beat
 claim = sys.argv[1] if len(sys.argv) > 1 else None
 over = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: over.set())
@@ -27,7 +27,7 @@ child.wait()
 """
 STUBBORN = """
 import os, signal, subprocess, sys, time
-from bus.beat import Beat
+from agents._beat import Beat
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = subprocess.Popen(["sh", "-c", "trap '' TERM; while true; do sleep 1; done"])
 beat = Beat(lambda: {"claim": None, "pids": [os.getpid(), child.pid]}, lambda: None)
@@ -155,7 +155,7 @@ def test_children_of_a_dead_program_that_do_not_stop_are_killed() -> None:
 
 SUPERVISOR = f"""
 import sys
-from bus.supervise import Program, Supervisor
+from agents._supervise import Program, Supervisor
 def tick(children):
     pids = [pid for child in children.values() for pid in child.beat.get("pids", ())]
     if len(pids) == 2:
@@ -177,7 +177,7 @@ def test_programs_stop_when_their_supervisor_is_killed() -> None:
 
 
 def test_by_hand_a_beat_does_nothing_and_a_childs_child_has_none() -> None:
-    code = f"import os; from bus.beat import Beat; print(Beat(dict, exit).descriptor, '{BEAT_FD}' in os.environ)"
+    code = f"import os; from agents._beat import Beat; print(Beat(dict, exit).descriptor, '{BEAT_FD}' in os.environ)"
     for env in (environment(), environment(**{BEAT_FD: "no number"})):
         shown = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
         assert shown.stdout == "-1 False\n"

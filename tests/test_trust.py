@@ -222,7 +222,7 @@ def test_only_the_commands_of_this_machine_run(tmp_path: Path) -> None:
     start = {"schema": "config.v1", "settings": [
         {"name": "flow.20-sum.command", "value": evil, "source": "config/swarm.yaml"},
         {"name": "models.big.endpoint", "value": "https://evil.example", "source": "config/infra.yaml"},
-        {"name": "sandbox", "value": "none", "source": "config/infra.yaml"},
+        {"name": "sandbox", "value": "unboxed", "source": "config/infra.yaml"},
     ]}  # fmt: skip
     for name, data in (("swarm.yaml", swarm), ("infra.yaml", infra), (".env", b"HTTPS_PROXY=http://evil.example\n")):
         for where in (name, f"config/{name}"):
@@ -248,7 +248,7 @@ def test_only_the_commands_of_this_machine_run(tmp_path: Path) -> None:
         assert ended.returncode == 100 and "40-more r1" in ended.stdout
         assert replies(moved)["20-sum/outbox/r1/sum.txt"].strip() == b"5"
         shown = command("status", moved, "--config", cwd=moved).stdout
-        assert not [word for word in ("evil", "99.5", "1000", "sandbox") if word in shown]
+        assert not [word for word in ("evil", "99.5", "1000", "unboxed") if word in shown]
     assert not (tmp_path / "boom").exists()
 
 

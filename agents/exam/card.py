@@ -16,6 +16,8 @@ REASONS = {
     "length": "a question too short to ask anything",
     "refusal": "an answer that declines to answer",
     "ungrounded": "an answer that its spans in the sources do not support",
+    "generated": "an exam wording that rests on what a model wrote by itself",
+    "judge": "a model that read answer and span scored it too low",
     "duplicate": "the same question and answer, or the same id, once more",
     "near-duplicate": "nearly the same question about the same names, with nearly the same answer",
     "contradiction": "a question that has two different answers; all of them are left out",
@@ -37,7 +39,7 @@ def card(name: str, dataset: Mapping[str, Any], split: Split, sources: Iterable[
     parts = [
         f"# Data set {name}",
         f"{sizes['train']} training rows in chat format from {families['taught']} families of facts, made from "
-        f"{sizes['examples']} generated examples. Every answer is quoted or put together from spans of the sources.",
+        f"{sizes['examples']} generated examples. {proof(split)}",
         "## What is in it",
         table(("file", "rows", "families", "for"), files(sizes, families)),
         table(("kind", "training rows"), tally(example["kind"] for example in split.train).items()),
@@ -62,6 +64,17 @@ LIMITS = """- Answers are as right as the sources are; nobody has read them all.
 - Near answers are found by letters, not by meaning: two sentences that say one thing in other words are two facts.
 - `taught` shows what was learned under a new wording. Only `unseen` shows whether anything beyond it was.
 - `general` is text of Python's own library; it stands for what the base knew before, and for no other text."""
+
+
+def proof(split: Split) -> str:
+    """How the answers follow from the sources, in a sentence or two."""
+    made = sum("made" in example for example in split.train)
+    if not made:
+        return "Every answer is quoted or put together from spans of the sources."
+    return (
+        f"{made} of the rows were worded by a model from a span that it quotes; their numbers, names and negations "
+        "were compared with it by rules. The other answers are quoted or put together from spans of the sources."
+    )
 
 
 def files(sizes: Mapping[str, int], families: Mapping[str, int]) -> list[tuple[Any, ...]]:

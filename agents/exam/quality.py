@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from typing import Any, NamedTuple
 
+from agents.exam.grounding import unsupported
 from agents.exam.near import Words, grams, jaccard, letters, names, similar, wording, words
 
 Example = dict[str, Any]
@@ -114,7 +115,7 @@ def control(text: str) -> str | None:
 
 
 def ungrounded(example: Example, sources: Mapping[str, str]) -> str | None:
-    """Why the spans do not support the answer; None if they do."""
+    """Why the spans do not support the answer; None if they do. What a model made may be worded anew."""
     pieces = []
     for span in example["spans"]:
         text = sources.get(span["source"])
@@ -125,6 +126,8 @@ def ungrounded(example: Example, sources: Mapping[str, str]) -> str | None:
         pieces.append(text[span["start"] : span["end"]])
     if fold(example["answer"]) in (fold(" ".join(pieces)), fold("".join(pieces))):
         return None
+    if "made" in example:
+        return unsupported(example["answer"], " … ".join(pieces), example["question"])
     return unquoted(words(example["answer"]), [words(piece) for piece in pieces], words(example["question"]))
 
 

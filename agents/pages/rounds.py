@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents import _recall
+from agents.models.bill import Bill
 from agents.pages.recommend import Recommendation, one_line, topic_means
 
 SLICES = ("taught", "unseen", "general", "validation")
@@ -38,6 +39,9 @@ class Round:
     before: Mapping[str, Any] | None
     told: Mapping[str, Any] | None
     replies: Sequence[Mapping[str, Any]]
+    spent: Bill | None = None  # what model calls came to; None or empty where there were none
+    asked: Mapping[str, Any] | None = None  # who drew the map of the domain, where a model did
+    generated: Mapping[str, Any] | None = None  # what the teacher's model made, where there was one
 
     @property
     def own(self) -> list[Mapping[str, Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agents import _recall
+from agents.pages.calls import models
 from agents.pages.page import Block, Paragraph, Points, Section, Table, shorten
 from agents.pages.recommend import Recommendation, one_line
 from agents.pages.results import beside, examples, outcome, training
@@ -27,6 +28,8 @@ def tell(told: Round, recommendations: Sequence[Recommendation]) -> list[Section
         Section("What failed, and how it went on", failed(told)),
         Section("What was recalled, and what it was used for", recalled(told)),
     ]
+    if told.spent:
+        sections.insert(-2, Section("Models", models(told)))
     if told.before:
         sections.insert(1, Section(f"Beside round {told.number - 1}", beside(told, told.before)))
     return sections
@@ -41,7 +44,7 @@ def done(told: Round) -> list[Block]:
     where = f"{gpus[0]['name']} × {len(gpus)}" if gpus else f"{told.hardware['cpus']} CPU cores, no GPU"
     said = [
         f"Goal {told.name}, round {told.number}: {len(told.topics)} topics, {len(told.sources)} sources.",
-        f"Teacher: {TEACHER}.",
+        f"Teacher: {teacher(told)}.",
         f"Base: {tiny}; {base['parameters']:,} parameters, sha256 {(base['sha256'] or 'kept by its hub')[:15]}.",
         f"Data: {counted(counts)}. Families of facts: {counted(families)}.",
         f"Dropped: {counted(told.dataset['reasons']) or 'nothing'}.",
@@ -52,6 +55,12 @@ def done(told: Round) -> list[Block]:
     if told.told:
         said.append(f"Changed since the last round: {'; '.join(told.told['changes'])}.")
     return [Points(said)]
+
+
+def teacher(told: Round) -> str:
+    """Who wrote the training data."""
+    spoke = sorted({model for _, model in told.spent.spoke.get("teacher", ())}) if told.spent else []
+    return f"{', '.join(spoke)}, a model, from quoted sources; see Models" if spoke else TEACHER
 
 
 def counted(found: Mapping[str, Any]) -> str:

@@ -20,6 +20,8 @@ A module ends with `## Constants of NAME` (bullets - `X` = `1`: comment) and `##
 - `ValueError` in `function`: the message, {x} where a value is put in).
 A catalogue is `# title`, a line of origin, and bullets - `NAME` (NUMBER): text under `## group`.
 A file, folder, manual page or web page is `# title` and its own Markdown.
+What a model wrote (agents/asking/scenarios.py) is `# title`, a line of origin, and `## symptom` with its cause below
+it, then Message:, Fix: and Check:.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from agents.exam.near import NEAR, NEAR_LETTERS, Phrases, Words, grams, letters, words
 
@@ -28,6 +29,11 @@ class Node:
     about: str  # the question's own words: names and quoted descriptions, without the template
     spans: tuple[Span, ...] = ()
     family: str | None = None
+
+
+def spans_of(example: Mapping[str, Any]) -> tuple[Span, ...]:
+    """The spans of an example.v1."""
+    return tuple((span["source"], span["start"], span["end"]) for span in example["spans"])
 
 
 def canonical(answers: Iterable[str]) -> str:

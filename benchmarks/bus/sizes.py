@@ -24,7 +24,7 @@ CORES = {
     "persist-queue, file Queue": ["persistqueue/queue.py"],
     "litequeue": ["litequeue.py"],
 }
-QUEUE = [f"bus/{name}.py" for name in ("mailbox", "claim", "files", "tries", "schema")]
+QUEUE = [f"bus/{name}.py" for name in ("mailbox", "claim", "files", "locks", "tries", "schema")]
 
 
 def machine() -> str:
@@ -63,7 +63,7 @@ def run(quick: bool) -> None:
         measure.row(
             name, ", ".join(Path(one).name for one in paths), f"{lines(base, paths):,}", f"{lines(base, whole):,}"
         )
-    measure.note("bus/ also has runs, the flow, waking and supervision; the peers' packages have other queues, too.")
+    measure.note("bus/ also has runs, the flow and waking; the peers' packages have other queues, too.")
 
 
 def lines(base: Path, paths: list[str]) -> int:

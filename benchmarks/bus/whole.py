@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from agents._run import create_run
 from benchmarks.__main__ import GOAL, ROOT, SWARM, restart, restart_supervisor
 from benchmarks.bus import boxes, measure
-from bus.run import Run
 
 REPLIES = 100_000
 NAMES_PER_FILE = 50_000  # ext4 allows 65,000 names for one file, and a listing does not read what they name
@@ -35,7 +35,7 @@ def make(folder: Path, replies: int) -> Path:
     """A run of two steps whose memory service has answered so many requests."""
     import yaml
 
-    run = Run.create(folder / "bench", GOAL, 1, yaml.safe_load(SWARM)["flow"], MEMORY, "1")
+    run = create_run(folder / "bench", GOAL, 1, yaml.safe_load(SWARM)["flow"], MEMORY, "1")
     run.close()
     box = boxes.Files(run.folder)
     for n in range(0, replies, NAMES_PER_FILE):

@@ -14,8 +14,10 @@ from typing import Any
 import hypothesis
 from hypothesis import strategies as st
 
-from bus import files, schema
-from bus.mailbox import SETTLE_S, Conflict, Mailbox, check_id
+from agents._run import create_run
+from bus import files, schema, tries
+from bus.claim import SETTLE_S
+from bus.mailbox import Conflict, Mailbox, check_id
 from bus.run import Run, RunError
 from tests.crash.canary import FACTS
 from tests.crash.child import in_child
@@ -59,7 +61,8 @@ def mailbox(folder: Path, kind: str) -> Iterator[Mailbox]:
 def ask_all(box: Mailbox, id: str) -> None:
     """Every question to a mailbox; each may be refused, in the bus's own words."""
     calls: list[Callable[[], object]] = [lambda: box.put(id, request(id)), lambda: box.withdraw(id)]
-    calls += [partial(call, id) for call in (box.state, box.reply, box.answered_hash, box.history)]
+    calls += [partial(call, id) for call in (box.state, box.reply, box.answered_hash)]
+    calls.append(lambda: tries.history(box.work(id)))
     for call in [*calls, box.listing, box.serve]:
         with contextlib.suppress(*REFUSED):
             call()
@@ -216,7 +219,7 @@ def readers(folder: Path) -> dict[str, tuple[st.SearchStrategy[bytes], Example]]
             ("a name", names(), a_name),
         ):
             found[f"{what} of a {kind}"] = data, partial(example, kind)
-    whole = Run.create(folder / "whole" / "x", "a goal\n", 1, FLOW, {"echo": {"agent": "echo"}}, "2")
+    whole = create_run(folder / "whole" / "x", "a goal\n", 1, FLOW, {"echo": {"agent": "echo"}}, "2")
     for name, data in (
         ("run.json", bytes_like(whole.document)),
         ("ROUNDS", names()),

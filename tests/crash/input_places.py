@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bus import files
+from bus import files, tries
 from bus.claim import Claim
 from bus.files import BadFile
 from bus.mailbox import Conflict, Mailbox
@@ -122,8 +122,12 @@ class Scene:
 
     def look(self, box: Mailbox) -> None:
         """Every question that may be asked of a mailbox; the answers may be refusals, and nothing else."""
+
+        def tried(id: str) -> object:
+            return tries.history(box.work(id)), tries.exhausted(box.work(id), box.tries)
+
         box.listing()
-        for call in (box.state, box.answered, box.is_dead, box.reply, box.answered_hash, box.history, box.exhausted):
+        for call in (box.state, box.answered, box.is_dead, box.reply, box.answered_hash, tried):
             with contextlib.suppress(*REFUSED):
                 call("r1")
         with contextlib.suppress(*REFUSED):

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from agents._run import create_run, sweep
 from bus import files
 from bus.claim import Claim
 from bus.run import Run
@@ -41,7 +42,7 @@ def answer(claim: Claim, goal: str) -> None:
 
 def begun(folder: Path) -> Path:
     """A run whose first step has replied, and whose goal was changed since: that reply is stale."""
-    run = Run.create(folder / "small", "a goal\n", 1, FLOW, {"echo": {"agent": "echo"}}, "1")
+    run = create_run(folder / "small", "a goal\n", 1, FLOW, {"echo": {"agent": "echo"}}, "1")
     run.advance()
     for claim in run.mailbox("10-first").claims():
         answer(claim, "a goal\n")
@@ -53,7 +54,7 @@ def begun(folder: Path) -> Path:
 
 def look(run: Run) -> None:
     """Everything that is asked of a run; the answers may be refusals, and nothing else."""
-    calls = (lambda: run.rounds, run.done, run.listings, run.advance, run.advance, run.sweep)
+    calls = (lambda: run.rounds, run.done, run.listings, run.advance, run.advance, lambda: sweep(run))
     for call in (*calls, lambda: run.reply("10-first", 1), lambda: run.set_aside("10-first", "r1"), run.advance):
         with contextlib.suppress(*REFUSED):
             call()

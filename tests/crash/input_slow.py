@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bus import files
-from bus.mailbox import SETTLE_S, Mailbox
+from bus.claim import SETTLE_S
+from bus.mailbox import Mailbox
 from bus.wake import POLL_S, Bell
 from tests.crash.row import Row
 

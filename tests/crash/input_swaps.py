@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from agents._run import create_run
 from bus import files
 from bus.mailbox import PARTS, Mailbox
-from bus.run import Run
 from tests.crash.canary import FACTS, Canary
 from tests.crash.child import in_child
 from tests.crash.input_catalogue import STEP, request
@@ -67,7 +67,7 @@ def watched(pid: int, look: Callable[[], str], enough: Callable[[], bool], secon
 
 def replies(folder: Path, seed: int, seconds: float) -> dict[str, Any]:
     """outbox/r1 is one reply, another, a link to a folder outside, or nothing; a reader reads."""
-    run = Run.create(folder / "small", "a goal\n", 1, FLOW, {}, "1")
+    run = create_run(folder / "small", "a goal\n", 1, FLOW, {}, "1")
     box, canary, seen = run.mailbox(STEP), Canary(folder / "outside", STEP), Counter[str]()
     outbox, aside, both = box.folder / "outbox", folder / "aside", {}
     asked = {"request": request("r1"), "request_sha256": files.sha256(files.canonical(request("r1")))}

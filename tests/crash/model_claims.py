@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from bus import files
+from agents._publish import publish_path
 from bus.claim import Claim
 from bus.mailbox import Mailbox
 from tests.crash.canary import FACTS
@@ -96,7 +96,7 @@ class Claims(RuleBasedStateMachine):
     def keep_one(self, id: str, part: str) -> None:
         one = self.model[id]
         if one.begun is not None:
-            files.publish_path(one.holder.work / "kept" / part, b"kept", durable=False)
+            publish_path(one.holder.work / "kept" / part, b"kept", durable=False)
             one.kept.add(part)
 
     @working

@@ -10,6 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from agents._run import create_run
 from bus import files
 from bus.claim import Claim
 from bus.run import Run
@@ -61,7 +62,7 @@ class RunModel(RuleBasedStateMachine):
     @initialize(flow=flows(), rounds=st.integers(1, 3))
     def make(self, flow: dict[str, Any], rounds: int) -> None:
         self.flow, self.rounds = flow, rounds
-        self.runs = [Run.create(self.folder, self.goal, 1, flow, {}, str(rounds)), Run(self.folder)]
+        self.runs = [create_run(self.folder, self.goal, 1, flow, {}, str(rounds)), Run(self.folder)]
 
     def teardown(self) -> None:
         try:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from agents._run import sweep
 from bus import files
 from bus.mailbox import Conflict
 from bus.run import Run
@@ -154,7 +155,7 @@ def go_on(scene: Scene, asks_first: bool = False) -> Act:
     def act(root: Path, say: Say, durable: bool) -> None:
         if scene.of_run:
             run = Run(root / RUN) if (root / RUN).exists() else create(root)
-            run.sweep()  # as whoever starts a run does
+            sweep(run)  # as whoever starts a run does
             say(f"made {RUN}")
             advance(run, say)
             return

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from agents._publish import publish_path
+from agents._run import create_run
 from bus import files
 from bus.claim import Claim
 from bus.mailbox import Mailbox
@@ -50,7 +52,7 @@ def work(claim: Claim, read: dict[str, str] | None = None) -> None:
     out = claim.begin() / "out"
     part = claim.work / "kept" / "part.txt"
     if not part.exists():
-        files.publish_path(part, PART)
+        publish_path(part, PART)
     (out / "sub").mkdir()
     (out / "sub" / "answer.txt").write_text(answer(claim.id))
     (out / "part.txt").write_bytes(part.read_bytes())
@@ -63,7 +65,7 @@ def reply_sha256(root: Path, box: str, id: str) -> str:
 
 
 def create(root: Path) -> Run:
-    return Run.create(root / RUN, "a goal\n", 7, FLOW, {"echo": {"agent": "echo"}}, "1")
+    return create_run(root / RUN, "a goal\n", 7, FLOW, {"echo": {"agent": "echo"}}, "1")
 
 
 def advance(run: Run, say: Say) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bus import files, tries
+from bus import locks, tries
 from bus.run import Run
 from tests.crash import storm_processes as processes
 from tests.crash import storm_run
@@ -121,7 +121,7 @@ class Guarded:
         suffix = ".json" if box in SERVICES else "/reply.json"
         if self.over() or (self.run / box / "outbox" / f"{id}{suffix}").exists():
             return True
-        return files.is_locked(self.run / box / "inbox" / f"{id}.json")
+        return locks.is_held(self.run / box / "inbox" / f"{id}.json")
 
     # -- what must be so ------------------------------------------------------------------------------------
 

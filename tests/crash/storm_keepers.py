@@ -10,8 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from agents._codes import BUSY
 from bus import files
-from bus.codes import BUSY
 from bus.run import Run
 from tests.crash import storm_processes as processes
 from tests.crash import storm_run

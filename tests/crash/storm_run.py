@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from agents import _recall
+from agents._run import create_run
 from bus import files
 from bus.run import Run
 from tests.small import GOAL, SERVICES
@@ -35,7 +36,7 @@ def make(runs: Path, rounds: int, pause_s: float = 0.0, first: str = "true") -> 
     The first step does `first`, and then waits for `pause_s`.
     """
     flow = configure(runs.parent, rounds, f"{first}; sleep {pause_s}")
-    run = Run.create(runs / "storm", GOAL, 1, flow, SERVICES, str(rounds))
+    run = create_run(runs / "storm", GOAL, 1, flow, SERVICES, str(rounds))
     run.advance()
     run.close()
     return run.folder

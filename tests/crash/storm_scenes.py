@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bus import files, tries
+from bus import files, locks, tries
 from tests.crash import storm_processes as processes
 from tests.crash.storm_supervised import Supervised
 from tests.crash.storm_worker import box
@@ -54,7 +54,7 @@ def held_by(supervised: Supervised, id: str, child: int, until: float) -> list[s
     while time.monotonic() < until:
         others = [pid for pid in supervised.holders(id) if pid != child]  # which is a worker until its exec
         begun = [one for one in os.listdir(work) if one.startswith("try-")]
-        free = not files.is_locked(supervised.folder / "inbox" / f"{id}.json")
+        free = not locks.is_held(supervised.folder / "inbox" / f"{id}.json")
         if not processes.has_files(child):
             break
         if others or free or begun != ["try-1"]:

@@ -1,4 +1,4 @@
-"""The supervisor of the storms: bus.supervise over some workers, with its events appended to FOLDER.log.
+"""The supervisor of the storms: agents._supervise over some workers, with its events appended to FOLDER.log.
 
     python -m tests.crash.storm_supervisor FOLDER step|service WORKERS SEED [--silent=S] [--back_off=FACTOR]
 
@@ -13,8 +13,8 @@ import signal
 import sys
 from typing import Any
 
+from agents._supervise import BACK_OFF_S, SILENT_S, Program, Supervisor
 from bus import files
-from bus.supervise import BACK_OFF_S, SILENT_S, Program, Supervisor
 
 AT_ONCE = (0.0,) * 100_000  # more restarts than any storm has kills
 

@@ -1,7 +1,7 @@
 """Where locks do not reach: two agents claim one request, and stop and go on at every point of the work.
 
-So behaves a shared file system whose locks are known to one host alone. `files.lock` then always succeeds and
-`files.is_locked` says False; nothing else is changed.
+So behaves a shared file system whose locks are known to one host alone. `locks.take` then always succeeds and
+`locks.is_held` says False; nothing else is changed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from bus import files
+from bus import files, locks
 from bus.claim import Claim
 from tests.crash.storm_stops import go_on, started, stopped
 from tests.crash.storm_worker import FACTS, box
@@ -24,8 +24,8 @@ ENDS = ("commit", "fail", "give up")  # how the first agent's work ends; the sec
 
 
 def unlocked() -> None:
-    files.lock = lambda descriptor: True
-    files.is_locked = lambda path, dir_fd=None: False
+    locks.take = lambda descriptor: True
+    locks.is_held = lambda path, dir_fd=None: False
 
 
 def agent(count: Callable[[], None], folder: Path, kind: str, name: str, end: str) -> None:

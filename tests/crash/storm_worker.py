@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from bus.beat import Beat
+from agents._beat import Beat
 from bus.claim import Claim
 from bus.mailbox import Mailbox
 from bus.wake import Bell

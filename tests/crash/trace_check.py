@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+from agents._run import sweep_folder
 from bus import files, schema
 from tests.crash.trace_jobs import SERVICE, STEP, Kind, answer, recover, request
 
@@ -149,7 +150,7 @@ def finish(kind: Kind, folder: Path, acknowledged: Iterable[str], may_die: bool)
         if left:
             return f"after recovery, {left[0].relative_to(box.folder)} is left"
         for folder_fd in (box.inbox_fd, box.outbox_fd, box.dead_fd):
-            files.sweep(folder_fd)
+            sweep_folder(folder_fd)
         if hidden := list(box.folder.rglob(".*")):
             return f"after the sweep, {hidden[0].relative_to(box.folder)} is left"
     return ""

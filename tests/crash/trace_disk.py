@@ -44,13 +44,13 @@ EFFECTS: dict[str, Callable[[Any], object]] = {
     "withdraw": lambda scene: scene.box.state("r1") is None,
     "clean-up": lambda scene: not scene.box.listing().requests,
     "serve": lambda scene: scene.box.state("r1") == "done",  # what it cannot remove, it removes another time
-    "Run.create": lambda scene: (scene.folder / "run.json").exists(),
+    "create_run": lambda scene: (scene.folder / "run.json").exists(),
     "Run.mailbox": lambda scene: (scene.folder / "20-sum/inbox").is_dir(),
     "Run.advance": lambda scene: all(scene.run.mailbox(name).state("r1") for name in ("10-list", "30-tell")),
     "Run.advance after a change": lambda scene: (scene.folder / "10-list/stale/r1-1/reply.json").exists(),
     "Run.set_aside": lambda scene: (scene.folder / "10-list/stale/r1-1/reply.json").exists(),
     "Run.want_rounds": lambda scene: scene.run.rounds == 2,
-    "Run.sweep": lambda scene: not list(scene.folder.glob("10-list/*/.draft-*")),
+    "sweep": lambda scene: not list(scene.folder.glob("10-list/*/.draft-*")),
 }
 CLAIMS = ("claim", "claim after a death", *AGAIN)
 ENDS = ("fail", "fail for the last time", "give_up", "release")  # they end the claim themselves
@@ -102,7 +102,7 @@ def bad_tries(scene: Any) -> int:
     """The tries of r1 that count against it."""
     if not isinstance(scene, Scene):
         return 0
-    return sum(one.kind not in tries.FREE for one in scene.box.history("r1"))
+    return sum(one.kind not in tries.FREE for one in tries.history(scene.box.work("r1")))
 
 
 def attempt(scene: Any, name: str, act: Act) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def locked(scene: Any) -> str:
 def again(scene: Any, name: str, act: Act) -> str:
     """The same call, once the disk is well; what is then wrong."""
     if not isinstance(scene, Scene):
-        if name != "Run.create" or not scene.folder.exists():
+        if name != "create_run" or not scene.folder.exists():
             act()
         return ""
     if name not in AGAIN:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bus import files
+from agents._publish import publish_path
 from bus.claim import Claim
 from bus.mailbox import Mailbox
 from tests.crash.trace import Act, Call, Note
@@ -98,7 +98,7 @@ def begin(claim: Claim, keeps: str = "part.txt") -> Claim:
     if claim.mailbox.folders:
         out = claim.begin() / "out"
         if keeps:
-            files.publish_path(claim.work / "kept" / keeps, answer(claim.id).encode(), claim.mailbox.durable)
+            publish_path(claim.work / "kept" / keeps, answer(claim.id).encode(), claim.mailbox.durable)
         write(out / "answer.txt", answer(claim.id))
         (out / "more").mkdir()
         write(out / "more" / "short.txt", claim.id)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from agents._run import create_run, sweep
 from bus import files, flow
 from bus.run import Run
 from tests.crash import trace_check
@@ -37,7 +38,7 @@ class RunScene:
             self.run.close()
 
     def create(self) -> Run:
-        self.run = Run.create(self.folder, GOAL, 1, FLOW, SERVICES, "1")
+        self.run = create_run(self.folder, GOAL, 1, FLOW, SERVICES, "1")
         self.note(MADE)
         return self.run
 
@@ -74,7 +75,7 @@ def _source(run: Run, name: str, id: str) -> Path:
 def recover(folder: Path) -> None:
     """Make the run if it is not there, then do all that is due, as its supervisor and its agents would."""
     place = folder / "runs" / "small"
-    run = Run(place) if place.exists() else Run.create(place, GOAL, 1, FLOW, SERVICES, "1")
+    run = Run(place) if place.exists() else create_run(place, GOAL, 1, FLOW, SERVICES, "1")
     with closing(run):
         for name in FLOW:
             run.mailbox(name).serve()
@@ -124,17 +125,17 @@ def _sweep(scene: RunScene) -> Act:
     run.advance()
     for part in ("inbox", "outbox", "dead"):
         (scene.folder / "10-list" / part / f"{files.DRAFT}1-a").write_text("{")
-    return run.sweep
+    return lambda: sweep(run)
 
 
 JOBS: dict[str, Callable[[RunScene], Act]] = {
-    "Run.create": _create,
+    "create_run": _create,
     "Run.mailbox": _open,
     "Run.advance": _advance,
     "Run.advance after a change": _advance_changed,
     "Run.set_aside": _set_aside,
     "Run.want_rounds": _want_rounds,
-    "Run.sweep": _sweep,
+    "sweep": _sweep,
 }
 
 
@@ -202,7 +203,7 @@ def finish(folder: Path, name: str, notes: frozenset[str]) -> str:
             return f"after recovery, {kept} replies of 10-list are set aside"
         if left := [path for step in FLOW for path in (run.folder / step / "work").iterdir()]:
             return f"after recovery, {left[0].relative_to(run.folder)} is left"
-        run.sweep()
+        sweep(run)
         hidden = [path for path in run.folder.rglob(".*") if path.parent != run.folder]
         return f"after the sweep, {hidden[0].relative_to(run.folder)} is left" if hidden else ""
 

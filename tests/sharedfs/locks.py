@@ -10,8 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bus import files
-from bus.files import is_locked
+from bus import locks
 from tests.crash.storm_processes import fork
 from tests.sharedfs.children import end
 from tests.sharedfs.filesystem import FileSystem
@@ -26,7 +25,7 @@ def reaches(fs: FileSystem) -> bool:
     name = f"reaches-{time.monotonic_ns()}"
     descriptor = _open(fs.folder / "A" / name)
     try:
-        return files.lock(descriptor) and _seen(fs.folder / "B" / name)
+        return locks.take(descriptor) and _seen(fs.folder / "B" / name)
     finally:
         os.close(descriptor)
 
@@ -41,13 +40,13 @@ def _kept(fs: FileSystem) -> Row:
     a, b = fs.folder / "A" / "kept", fs.folder / "B" / "kept"
     kind, reach = _kind(fs.folder / "A" / "kind"), reaches(fs)
     pid, inner = _holder(a)
-    seen = [is_locked(a), _seen(a), _seen(b) == reach]
+    seen = [locks.is_held(a), _seen(a), _seen(b) == reach]
     os.kill(pid, signal.SIGUSR1)  # it opens, tests and closes the file once more, as `state` does
     os.waitpid(pid, os.WUNTRACED)
-    seen += [is_locked(a), _seen(b) == reach]
+    seen += [locks.is_held(a), _seen(b) == reach]
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    seen += [is_locked(a), _seen(b) == reach]  # the child that was given it lives
+    seen += [locks.is_held(a), _seen(b) == reach]  # the child that was given it lives
     os.kill(inner, signal.SIGKILL)
     detail = f"{kind}; held at A; looked at from A and B, tested by its own holder, held on by a child of a killed one"
     broken = "" if all(seen) else f"lost, or never seen: {seen}"
@@ -57,7 +56,7 @@ def _kept(fs: FileSystem) -> Row:
 def _kind(path: Path) -> str:
     descriptor = _open(path)
     try:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, files._WHOLE_FILE)
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, locks._WHOLE_FILE)
         return "OFD"
     except OSError as error:
         return f"flock ({errno.errorcode[error.errno or 0]} for OFD)"
@@ -73,8 +72,8 @@ def _seen(path: Path) -> bool:
     """True if the lock is both shown and refused at a path."""
     descriptor = _open(path)
     try:
-        shown = is_locked(path)
-        return not files.lock(descriptor) and shown
+        shown = locks.is_held(path)
+        return not locks.take(descriptor) and shown
     finally:
         os.close(descriptor)
 
@@ -84,12 +83,12 @@ def _holder(path: Path) -> tuple[int, int]:
     said_r, said_w = os.pipe()
 
     def test(*_: object) -> None:
-        is_locked(path)
+        locks.is_held(path)
         os.kill(os.getpid(), signal.SIGSTOP)
 
     def hold() -> None:
         descriptor = _open(path)
-        if not files.lock(descriptor):
+        if not locks.take(descriptor):
             raise RuntimeError(f"{path}: could not be locked")
         signal.signal(signal.SIGUSR1, test)
         inner = fork(_wait_for_ever)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from bus.supervise import BEAT_FD, GRACE_S
+from agents._supervise import BEAT_FD, GRACE_S
 
 BEAT_S = 1.0
 

@@ -1,0 +1,39 @@
+"""What a run may spend and has spent: its budgets, its model calls, its GPU time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from agents._config import SPENT_BY_MODELS, Config
+from agents._goal import parse
+from agents.models.ledger import Limits
+from bus.run import Run
+
+FRESH_S = 5.0  # how old the sum over the replies may be; GPU time is billed by the hour
+
+
+def run_limits(run: Run, config: Config) -> dict[str, float]:
+    """The lower of the goal's and this machine's budgets, by key; raises GoalError."""
+    return config.budget(parse((run.folder / "goal.md").read_text("utf-8"), "goal.md").budget)
+
+
+def call_limits(run: Run, config: Config) -> Limits:
+    """What model calls must fit: the run's dollars and tokens, each step's, each call's."""
+    budget = config.infra["budget"]
+    whole = {key: value for key, value in run_limits(run, config).items() if key in SPENT_BY_MODELS}
+    own = all(budget.get(key) == value for key, value in whole.items())
+    where = f"raise it in {config.folder / 'infra.yaml'}" if own else "the goal says so"
+    return Limits(whole, budget.get("steps") or {}, budget.get("call") or {}, where)
+
+
+def gpu_usd(run: Run) -> Callable[[], float]:
+    """A function that says what the run's GPU time has cost so far, by its replies."""
+    seen = [-FRESH_S, 0.0]
+
+    def known() -> float:
+        if (now := time.monotonic()) - seen[0] >= FRESH_S:
+            seen[:] = now, sum(float(reply["usd"]) for reply in run.listings()[0].values())
+        return seen[1]
+
+    return known

@@ -1,0 +1,1 @@
+"""Word what steps ask of models, and check what comes back: pure functions, no calls; imports the runtime alone."""

@@ -1,0 +1,105 @@
+"""Answer the run's questions to models: each call a file, paid once, within its budget, at the server's pace.
+
+    bin/agent llm runs/gpu-ops --watch
+
+Reads   (a request) call.v1: one question to a role's model
+Writes  (a reply) called.v1: the question and its answer, with tokens, seconds, dollars and every attempt
+        ledger.jsonl   what was reserved and what it cost
+Asks    model endpoints, by the profiles of config/infra.yaml; this process alone holds their keys
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from agents import _budget
+from agents._agent import Agent, Busy, GiveUp, Later, Stopped, main
+from agents._job import Job
+from agents.models.exchange import Exchange, Impossible
+from agents.models.ledger import BudgetGone, Ledger, Taken
+from agents.models.profile import profiles, roles
+from agents.models.turn import Stopping, Turn, Unanswered
+from bus.claim import Claim
+
+MOST = 256  # calls in hand at once: the windows of the steps that ask at the same time, see agents/_ask.py
+FINISH_S = 10.0  # for calls in flight when asked to stop: they are paid, and the supervisor kills after 15 s
+OUTAGE_S = 30.0  # a call that no endpoint answered is asked again so much later: an outage costs time and nothing else
+PR_SET_DUMPABLE = 4  # <sys/prctl.h>
+
+
+def guard_memory() -> None:
+    """Let no core dump be made of this process, and no other process look into it: it holds keys."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+class Desk(Agent):
+    """The `llm` agent: works on many calls at once, each in a thread of its own."""
+
+    exchange: Exchange | None = None  # until the books are open; the first beat comes before that
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        guard_memory()
+        self.in_hand: set[str] = set()
+        super().__init__(*args, **settings)
+        limits, gpu_usd = _budget.call_limits(self.run, self.config), _budget.gpu_usd(self.run)
+        try:
+            ledger = Ledger(self.mailbox.folder, limits, gpu_usd)
+        except Taken as error:
+            raise Busy(str(error)) from None
+        enabled = profiles(self.config.infra)
+        self.exchange = Exchange(enabled, roles(self.config.roles), ledger, self.stopping)
+
+    def answer(self, job: Job) -> dict[str, Any]:
+        """The reply to one call; no signal interrupts it, as it is a thread's own."""
+        assert self.exchange
+        try:
+            return Turn(self.exchange, job.id, job.request).reply()
+        except Stopping:
+            raise Stopped from None
+        except BudgetGone as error:
+            raise GiveUp(str(error), "budget") from None
+        except Impossible as error:
+            raise GiveUp(str(error), "model") from None
+        except Unanswered as error:
+            if error.passing:
+                raise Later(str(error), OUTAGE_S) from None
+            raise GiveUp(str(error), "model") from None
+
+    def serve(self) -> None:
+        with self.bell, ThreadPoolExecutor(MOST) as pool:
+            while not self.stopping.is_set():
+                for claim in self.mailbox.claims(but=list(self.in_hand)):
+                    if self.stopping.is_set() or len(self.in_hand) >= MOST:
+                        claim.release()
+                        break
+                    self.in_hand.add(claim.id)
+                    pool.submit(self._handle, claim)
+                self.bell.wait()
+            until = time.monotonic() + FINISH_S
+            while self.in_hand and time.monotonic() < until:
+                time.sleep(0.05)
+            if self.in_hand:  # what is in flight may be billed: its reservation stays spent
+                os._exit(0)
+
+    def _handle(self, claim: Claim) -> None:
+        try:
+            self._attempt(claim)
+        finally:
+            self.in_hand.discard(claim.id)
+            self.bell.ring()
+
+    def _describe(self) -> dict[str, Any]:
+        said = f"{len(self.in_hand)} calls in hand" if self.in_hand else ""
+        spent = self.exchange.ledger.spent() if self.exchange else None
+        numbers = {"tokens": spent.tokens, "usd": round(spent.usd, 6)} if spent else {}
+        return {"claim": None, "age_s": 0.0, "say": said, "numbers": numbers, "gpu_s": 0.0}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Desk.answer, kind=Desk))

@@ -1,0 +1,87 @@
+"""Keys: read by the `llm` agent alone, sent to their own endpoint alone, and blotted out of all that is written."""
+
+from __future__ import annotations
+
+import base64
+import os
+import stat
+import urllib.parse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from agents.models.profile import Profile
+from bus import files
+
+BLOT = "[key]"
+LEAST = 8  # characters; what is shorter is no key, and blotting it out would tear words apart
+MAX_KEY = 4096  # bytes of a key file
+
+
+class NoKey(Exception):
+    """A key that is not there or not safe where it is; one line: where, what, what to do. It never holds the key."""
+
+
+def key_of(profile: Profile) -> str:
+    """The key of a profile, from its environment variable or its file; "" for one that needs none; raises NoKey."""
+    if profile.key_env:
+        key, where = os.environ.get(profile.key_env, "").strip(), profile.key_env
+        if not key:
+            raise NoKey(f"models: {profile.name}: {where} is not set; export it before the run is started")
+    elif profile.key_file:
+        where = profile.key_file
+        key = _from_file(profile.name, Path(where).expanduser())
+    else:
+        return ""
+    if len(key) < LEAST or not key.isascii() or not key.isprintable() or " " in key:
+        raise NoKey(f"models: {profile.name}: {where} holds no key: it must be {LEAST} or more plain characters")
+    return key
+
+
+def _from_file(name: str, path: Path) -> str:
+    try:
+        descriptor = files.open_regular(path)
+    except (OSError, files.BadFile) as error:
+        raise NoKey(f"models: {name}: {error}") from None
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_IMODE(status.st_mode) & 0o077 or status.st_uid != os.geteuid():
+            raise NoKey(f"models: {name}: {path}: others may read it; chmod 600 {path}")
+        return os.read(descriptor, MAX_KEY).decode("utf-8", "replace").strip()
+    finally:
+        os.close(descriptor)
+
+
+class Blotter:
+    """Replaces keys, as they are and in the forms that servers and libraries give them, in whatever is written."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        forms = {form for key in keys if key for form in forms_of(key)}
+        self.forms = sorted(forms, key=len, reverse=True)  # a longer form first, or its rest would stay
+
+    def clean(self, value: Any) -> Any:
+        """The same document with every key in its texts, keys of mappings included, blotted out."""
+        if isinstance(value, str):
+            for form in self.forms:
+                value = value.replace(form, BLOT)
+            return value
+        if isinstance(value, dict):
+            return {self.clean(key): self.clean(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [self.clean(one) for one in value]
+        return value
+
+
+def forms_of(key: str) -> set[str]:
+    """A key and its encodings: percent, base64 at each of its three alignments, hex, reversed."""
+    data = key.encode()
+    found = {key, key[::-1], urllib.parse.quote(key, safe=""), data.hex(), data.hex().upper()}
+    for lead in range(3):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            found.add(_certain(encode(b"\0" * lead + data).decode("ascii"), lead, len(data)))
+    return {form for form in found if len(form) >= LEAST}
+
+
+def _certain(text: str, lead: int, length: int) -> str:
+    """The characters of a base64 text that `length` bytes after `lead` make alone, whatever stands around them."""
+    return text[-(-8 * lead // 6) : 8 * (lead + length) // 6]

@@ -1,0 +1,160 @@
+"""Model endpoints and who uses them: `models:` of infra.yaml, `roles:` of swarm.yaml, checked and resolved.
+
+A profile is enabled once it has an endpoint and, where it needs a key, `budget: {models: [NAME]}` names it and
+`budget: usd` is above 0. A role takes its preferred profile if that is enabled and can do what the role needs, else the
+first of its fallbacks that is and can; a role that is left with none is done without a model.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+PRICES = Path(__file__).with_name("prices.json")
+CAPABILITIES = ("json_schema", "json_object", "tools", "stream")
+PROFILE_KEYS = (
+    *("endpoint", "model", "key_env", "key_file", "capabilities", "context", "max_output", "price", "concurrency"),
+    "timeout_s",
+)
+ROLE_KEYS = ("needs", "prefer", "fallback", "max_tokens", "temperature")
+LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})  # where no transport needs to be secret
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Price:
+    """USD per million tokens; `cached` is what input costs that the provider still had."""
+
+    input: float
+    output: float
+    cached: float | None = None
+
+    def usd(self, input: int, output: int, cached: int = 0) -> float:
+        """Dollars for so many tokens, `cached` of the input ones at their own price."""
+        dear = self.input * (input - cached) + (self.input if self.cached is None else self.cached) * cached
+        return (dear + self.output * output) / MILLION
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One model behind one endpoint, as infra.yaml describes it."""
+
+    name: str
+    endpoint: str
+    model: str
+    key_env: str = ""
+    key_file: str = ""
+    capabilities: frozenset[str] = frozenset()
+    context: int = 32768  # tokens of question and answer
+    max_output: int = 8192  # tokens of an answer
+    price: Price | None = None
+    concurrency: int = 8  # the most requests at once
+    timeout_s: float = 120.0
+
+    @property
+    def needs_key(self) -> bool:
+        return bool(self.key_env or self.key_file)
+
+    @property
+    def local(self) -> bool:
+        return urlsplit(self.endpoint).hostname in LOCAL
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a kind of question needs from a model, and whom to ask in which order."""
+
+    name: str
+    needs: frozenset[str] = frozenset()
+    chain: tuple[str, ...] = ()
+    max_tokens: int = 2048
+    temperature: float = 0.7
+
+
+def problem(given: Mapping[str, Any]) -> str:
+    """What is wrong with one entry of `models:`, in a few words; "" if nothing is."""
+    endpoint = given.get("endpoint")
+    parts = urlsplit(endpoint) if isinstance(endpoint, str) else None
+    if endpoint is not None and (parts is None or parts.scheme not in ("http", "https") or not parts.hostname):
+        return f"endpoint: {endpoint!r} is no URL; write it like http://127.0.0.1:8080/v1"
+    if parts and (parts.username or parts.query or parts.fragment):
+        return "endpoint: holds more than an address; a key belongs into the environment, see key_env"
+    if parts and parts.scheme == "http" and parts.hostname not in LOCAL and (given.keys() & {"key_env", "key_file"}):
+        return "endpoint: http would send the key readable; write https"
+    if not isinstance(given.get("model"), str) or not given["model"]:
+        return "model: is missing; write the name that the endpoint knows it by"
+    for key in ("key_env", "key_file"):
+        if not isinstance(given.get(key, ""), str):
+            return f"{key}: must be a name"
+    for key in ("context", "max_output", "concurrency", "timeout_s"):
+        value = given.get(key, 1)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 10**9:
+            return f"{key}: {value!r} is not a number above 0"
+    if unknown := set(given.get("capabilities", ())) - set(CAPABILITIES):
+        return f"capabilities: {', '.join(sorted(map(str, unknown)))} not known; known are {', '.join(CAPABILITIES)}"
+    return _price_problem(given.get("price"))
+
+
+def _price_problem(price: Any) -> str:
+    if price is None:
+        return ""
+    if not isinstance(price, Mapping) or not {"input", "output"} <= price.keys() <= {"input", "output", "cached"}:
+        return "price: write {input: 0.1, output: 0.4} in USD per million tokens, and `cached` if that has its own"
+    bad = [value for value in price.values() if isinstance(value, bool) or not isinstance(value, int | float)]
+    return "price: must be numbers of 0 or more" if bad or min(price.values()) < 0 else ""
+
+
+def profiles(infra: Mapping[str, Any]) -> dict[str, Profile]:
+    """The enabled profiles of a checked infra.yaml, by name."""
+    budget = infra.get("budget") or {}
+    paid = frozenset(budget.get("models") or ()) if float(budget.get("usd", 1.0)) > 0 else frozenset()
+    found = {}
+    for name, given in (infra.get("models") or {}).items():
+        if not given.get("endpoint"):
+            continue
+        fields = {key: value for key, value in given.items() if value is not None}
+        fields["capabilities"] = frozenset(given.get("capabilities") or ())
+        for key in ("context", "max_output", "concurrency"):
+            if key in fields:
+                fields[key] = int(fields[key])
+        fields["price"] = Price(**fields["price"]) if "price" in fields else listed(given["endpoint"], given["model"])
+        profile = Profile(name, **fields)
+        if name in paid or not profile.needs_key:
+            found[name] = profile
+    return found
+
+
+def roles(swarm: Mapping[str, Mapping[str, Any]]) -> dict[str, Role]:
+    """The roles of a checked swarm.yaml, by name."""
+    return {
+        name: Role(
+            name,
+            frozenset(given.get("needs") or ()),
+            tuple(dict.fromkeys([*([given["prefer"]] if given.get("prefer") else []), *(given.get("fallback") or ())])),
+            int(given.get("max_tokens", Role.max_tokens)),
+            float(given.get("temperature", Role.temperature)),
+        )
+        for name, given in swarm.items()
+    }
+
+
+def chain(role: Role, enabled: Mapping[str, Profile]) -> list[Profile]:
+    """The profiles that may answer a role, in the order in which they are asked; empty: do without a model."""
+    known = [enabled[name] for name in role.chain if name in enabled]
+    return [one for one in known if role.needs <= one.capabilities]
+
+
+@functools.cache
+def _prices() -> dict[str, dict[str, dict[str, float]]]:
+    return dict(json.loads(PRICES.read_bytes())["hosts"])
+
+
+def listed(endpoint: str, model: str) -> Price | None:
+    """A model's price in the dated table beside this file, by the endpoint's host and the exact name; None: unknown."""
+    price = _prices().get(urlsplit(endpoint).hostname or "", {}).get(model)
+    return Price(**price) if price else None

@@ -1,0 +1,42 @@
+"""The kernel's lock on an open file, an open-file-description lock or else `flock`; it ends with its last holder."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+
+from bus import files
+
+_NO_OFD = (errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP)  # file systems that lack these locks
+_FLOCK = "hhqqi0q"  # struct flock of 64-bit Linux
+_WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # the last is l_pid, which must be 0
+
+
+def take(descriptor: int) -> bool:
+    """Take the lock of an open, writable file without waiting; False if another holds it. Children may be given it."""
+    try:
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE)
+        except OSError as error:
+            if error.errno not in _NO_OFD:
+                raise
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except (BlockingIOError, PermissionError):  # the second is how POSIX may say it
+        return False
+
+
+def is_held(path: str | os.PathLike[str], dir_fd: int | None = None) -> bool:
+    """True if some process holds the file's lock; the lock is tested, not taken. A missing file is not locked."""
+    try:
+        descriptor = os.open(path, files.READ, dir_fd=dir_fd)
+    except OSError:
+        return False
+    try:
+        return bool(struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WHOLE_FILE))[0] != fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno not in files.GONE and not take(descriptor)  # flock cannot be tested: taken for an instant
+    finally:
+        os.close(descriptor)

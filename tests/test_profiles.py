@@ -1,0 +1,125 @@
+"""Which profiles are enabled, what they cost, whom a role asks, and what a wrong config says."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from agents import _config
+from agents.models.profile import Price, chain, listed, profiles, roles
+
+PAID = {
+    "endpoint": "https://models.example/v1",
+    "model": "m",
+    "key_env": "SOME_KEY",
+    "price": {"input": 1, "output": 2},
+}
+OWN = {"endpoint": "http://127.0.0.1:8000/v1", "model": "m", "price": {"input": 0, "output": 0}}
+
+
+def config(tmp_path: Path, infra: dict, roles: dict | None = None) -> _config.Config:
+    (tmp_path / "infra.yaml").write_text(yaml.safe_dump(infra))
+    (tmp_path / "swarm.yaml").write_text(yaml.safe_dump({"flow": {}, "roles": roles or {}}))
+    return _config.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("budget", "enabled"),
+    [
+        ({"usd": 0, "models": []}, ["own"]),
+        ({"usd": 5, "models": []}, ["own"]),
+        ({"usd": 0, "models": ["paid"]}, ["own"]),
+        ({"usd": 5, "models": ["paid"]}, ["own", "paid"]),
+    ],
+    ids=str,
+)
+def test_a_key_is_used_only_where_it_is_named_and_money_is_given(tmp_path: Path, budget: dict, enabled: list) -> None:
+    models = {"paid": PAID, "own": OWN, "off": {**OWN, "endpoint": None}}
+    assert sorted(profiles(config(tmp_path, {"models": models, "budget": budget}).infra)) == enabled
+
+
+def test_as_shipped_no_profile_is_enabled() -> None:
+    shipped = _config.load()
+    assert profiles(shipped.infra) == {} and shipped.infra["budget"]["usd"] == 0
+    assert all(role.chain for role in roles(shipped.roles).values())
+
+
+def test_one_changed_line_enables_the_hosted_profile(tmp_path: Path) -> None:
+    text = (_config.FOLDER / "infra.yaml").read_text()
+    changed = text.replace("budget: {usd: 0, models: []}", "budget: {usd: 5, models: [openrouter]}")
+    assert sum(a != b for a, b in zip(text.splitlines(), changed.splitlines(), strict=True)) == 1
+    enabled = profiles(config(tmp_path, yaml.safe_load(changed)).infra)
+    assert list(enabled) == ["openrouter"] and enabled["openrouter"].price is not None
+
+
+def test_one_changed_line_enables_a_server_of_ones_own(tmp_path: Path) -> None:
+    lines = (_config.FOLDER / "infra.yaml").read_text().splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("    endpoint:  ") and "127.0.0.1" in line)
+    lines[at] = "    endpoint: http://127.0.0.1:8000/v1"
+    assert list(profiles(config(tmp_path, yaml.safe_load("\n".join(lines))).infra)) == ["local"]
+
+
+def test_a_role_asks_the_preferred_then_the_fallbacks_that_can_do_it(tmp_path: Path) -> None:
+    models = {name: {**OWN, "capabilities": can} for name, can in (("a", []), ("b", ["json_schema"]), ("c", []))}
+    wanted = {
+        "judge": {"needs": ["json_schema"], "prefer": "a", "fallback": ["b", "c"]},
+        "any": {"prefer": "c", "fallback": ["a"]},
+    }
+    loaded = config(tmp_path, {"models": models}, wanted)
+    enabled, known = profiles(loaded.infra), roles(loaded.roles)
+    assert [one.name for one in chain(known["judge"], enabled)] == ["b"]
+    assert [one.name for one in chain(known["any"], enabled)] == ["c", "a"]
+
+
+def test_prices_are_the_users_own_or_listed_or_unknown(tmp_path: Path) -> None:
+    models = {"own": {**OWN, "price": {"input": 1, "output": 10, "cached": 0.5}}}
+    price = profiles(config(tmp_path, {"models": models}).infra)["own"].price
+    assert price == Price(1, 10, 0.5) and price.usd(1_000_000, 100_000, 400_000) == pytest.approx(0.6 + 0.2 + 1.0)
+    assert listed("https://openrouter.ai/api/v1", "qwen/qwen3-next-80b-a3b-instruct") is not None
+    assert listed("https://openrouter.ai/api/v1", "nobody/knows") is None
+    assert listed("https://models.example/v1", "qwen/qwen3-next-80b-a3b-instruct") is None
+
+
+@pytest.mark.parametrize(
+    ("infra", "told"),
+    [
+        ({"models": {"a": {**OWN, "modle": "x"}}}, r"models: a: unknown key 'modle'; did you mean model\?"),
+        ({"models": {"a": {"endpoint": "localhost"}}}, r"models: a: endpoint: 'localhost' is no URL"),
+        (
+            {"models": {"a": {**PAID, "endpoint": "http://models.example/v1"}}},
+            "a: endpoint: http would send the key readable",
+        ),
+        (
+            {"models": {"a": {**OWN, "endpoint": "http://me:secret@127.0.0.1/v1"}}},
+            "a: endpoint: holds more than an address",
+        ),
+        ({"models": {"a": {"endpoint": None}}}, "models: a: model: is missing"),
+        ({"models": {"a": {**OWN, "price": {"input": 1}}}}, "models: a: price: write"),
+        ({"models": {"a": {**OWN, "concurrency": 0}}}, "models: a: concurrency: 0 is not a number above 0"),
+        (
+            {"models": {"a": {**OWN, "capabilities": ["json"]}}},
+            "models: a: capabilities: json not known; known are json_schema",
+        ),
+        (
+            {"budget": {"usd": 5, "models": ["opnerouter"]}, "models": {"openrouter": PAID}},
+            r"did you mean openrouter\?",
+        ),
+        ({"budget": {"call": {"dollars": 1}}}, "budget: call: unknown key 'dollars'"),
+        (
+            {"budget": {"steps": {"30-generate": {"usd": -1}}}},
+            "budget: steps: 30-generate: usd: -1 is not a number of 0",
+        ),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, infra: dict, told: str) -> None:
+    with pytest.raises(_config.ConfigError, match=told) as error:
+        config(tmp_path, infra)
+    assert "\n" not in str(error.value) and "secret" not in str(error.value)
+
+
+def test_a_role_names_profiles_that_exist(tmp_path: Path) -> None:
+    with pytest.raises(
+        _config.ConfigError, match=r"roles: judge: there is no profile 'lcoal' in models:; did you mean local\?"
+    ):
+        config(tmp_path, {"models": {"local": OWN}}, {"judge": {"prefer": "lcoal"}})
