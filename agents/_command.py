@@ -6,7 +6,7 @@ The command runs in the run's folder. Its last two arguments are the paths of it
 request names, under `reads`, where each input lies, relative to the run. Exit 0: what is in out/ becomes the reply;
 1: failed, tried again; 100: given up. The command itself comes from this machine's config, never from a run: a program
 with a slash in its name, and every word that begins with ./ or ../ or names a file of the checkout, is taken from it.
-It sees no process but its own, and no environment but the harmless part of ours (agents/_environment.py).
+It sees no process but its own, and no environment but the harmless part of ours (agents/sandbox/environment.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 
 from agents._agent import main
 from agents._job import ROOT, GiveUp, Job
-from agents._sandbox_apart import apart, why_not
+from agents.sandbox.apart import apart, why_not
 from bus import files, flow
 
 

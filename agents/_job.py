@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 from agents import _child, _wiring
 from agents._ask import SERVICE, Asker
 from agents._config import ROOT, Config
-from agents._environment import clean_environment
 from agents._goal import Goal, parse
 from agents._publish import publish_path
 from agents._servers import servers
 from agents.models.bill import Bill, bill
+from agents.sandbox.environment import clean_environment
 from bus import files, flow, schema
 from bus.claim import Claim
 from bus.run import Run
@@ -289,7 +289,7 @@ class Job:
 
         `holds_claim` gives the child the claim and a pipe whose end means that this agent died, as `--claim-fd N` and
         `--parent-fd M`: it goes on holding the request until it has ended itself. `gpu` counts its time as GPU time.
-        `before`: the words of a program that runs it, `_sandbox_apart.apart()` for one.
+        `before`: the words of a program that runs it, `sandbox.apart.apart()` for one.
         """
         argv = [*([sys.executable, "-P"] if argv[0] == "python" else argv[:1]), *argv[1:]]
         self._children += 1

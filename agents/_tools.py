@@ -2,7 +2,7 @@
 
     result = job.tools.call("files.read_file", {"path": "a.txt"})      result.text, result.data, result.error
 
-A server is another's program, chosen by this machine's config: it runs apart (agents/_sandbox_apart.py), in a clean
+A server is another's program, chosen by this machine's config: it runs apart (agents/sandbox/apart.py), in a clean
 environment and a folder of its own, and what it says is data of bounded length. No call raises: what went wrong is the
 result's `error`, in a line that a model may read.
 """
@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents import _session
-from agents._environment import SECRET, clean_environment
 from agents._job import GiveUp
-from agents._sandbox_apart import apart, why_not
 from agents._servers import Server, split
 from agents._session import Result, Tool
 from agents._stdio import Talk, talk
 from agents.models.keys import Blotter
+from agents.sandbox.apart import apart, why_not
+from agents.sandbox.environment import SECRET, clean_environment
 from bus import files
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from agents._sandbox import Refused, closed  # noqa: E402
-from agents._sandbox_apart import apart, why_not  # noqa: E402
-from agents._sandbox_proof import prove  # noqa: E402
+from agents.sandbox.apart import apart, why_not  # noqa: E402
+from agents.sandbox.closed import Refused, closed  # noqa: E402
+from agents.sandbox.proof import prove  # noqa: E402
 
 REPETITIONS = 60  # of each, in turns, so that what else the machine does slows all of them
 PROOFS = 10

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from agents import _config, _sandbox_tries
-from agents._sandbox import MB, WORK, Limits, Ran, Refused, closed
-from agents._sandbox_cgroup import NoCgroup, delegating, homes, limited
-from agents._sandbox_landlock import abi, rights
-from agents._sandbox_proof import outside, prove
+from agents import _config
+from agents.sandbox import tries
+from agents.sandbox.cgroup import NoCgroup, delegating, homes, limited
+from agents.sandbox.closed import MB, WORK, Limits, Ran, Refused, closed
+from agents.sandbox.landlock import abi, rights
+from agents.sandbox.proof import outside, prove
 from tests.processes import PATIENCE_S, eventually, working_in
 
 needs_bubblewrap = pytest.mark.skipif(not shutil.which("bwrap"), reason="bubblewrap is not installed")
@@ -29,8 +30,8 @@ MAY_COVER = subprocess.run(["unshare", "--mount", "true"], capture_output=True, 
 needs_root = pytest.mark.skipif(not MAY_COVER, reason="only root may cover a folder")
 PROVE = """
 import sys
-from agents._sandbox import Refused
-from agents._sandbox_proof import prove
+from agents.sandbox.closed import Refused
+from agents.sandbox.proof import prove
 try:
     print(prove(sys.argv[1], gpu=len(sys.argv) > 2).line)
 except Refused as error:
@@ -67,7 +68,7 @@ def test_landlock_holds_less_and_says_so() -> None:
 
 def test_the_same_tries_find_a_way_out_of_what_is_no_sandbox(tmp_path: Path) -> None:
     with outside(tmp_path) as given:
-        argv = [sys.executable, _sandbox_tries.__file__, json.dumps(given)]
+        argv = [sys.executable, tries.__file__, json.dumps(given)]
         ended = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     found = json.loads(ended.stdout)
     assert all(found.values()) and len(found) == 7, found

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agents import _child
-from agents._sandbox_apart import apart, why_not
+from agents.sandbox.apart import apart, why_not
 from tests import small
 from tests.processes import environment, eventually, is_alive, start, working_in
 

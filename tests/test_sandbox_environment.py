@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agents._environment import clean_environment
+from agents.sandbox.environment import clean_environment
 from tests import small
 from tests.processes import ROOT, environment, eventually
 

@@ -17,7 +17,7 @@ import signal
 import struct
 from collections.abc import Iterable, Sequence
 
-from agents._sandbox_syscalls import (
+from agents.sandbox.syscalls import (
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
     call,
@@ -43,7 +43,7 @@ X32 = 0x40000000  # set in the numbers of x86_64's other table
 PR_SET_SECCOMP, FILTER_MODE = 22, 2
 LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06  # of classic BPF: load a word, jump if, jump if >=, return
 ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000 | errno.EACCES
-CANNOT, NOT_FOUND = 125, 127  # exit codes, as in _sandbox_init
+CANNOT, NOT_FOUND = 125, 127  # exit codes, as in init.py
 
 
 def abi() -> int:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agents._sandbox import MB, Limits, Ran, Refused, closed
+from agents.sandbox.closed import MB, Limits, Ran, Refused, closed
 
 SMALL = Limits(seconds=30.0, memory=192 * MB, processes=24, file_bytes=4 * MB)  # soon used up, so the proof is short
 CLOSED = ("environment", "read", "write", "network", "file_size")  # what no sandbox may leave open
@@ -55,7 +55,7 @@ def prove(how: str, *, gpu: bool = False) -> Proof:
     with tempfile.TemporaryDirectory(prefix="mailroom-proof-") as folder, outside(Path(folder)) as given:
         work = Path(folder, "work")
         work.mkdir()
-        script = Path(__file__).with_name("_sandbox_tries.py").read_text("utf-8")
+        script = Path(__file__).with_name("tries.py").read_text("utf-8")
         ran = closed(["python", "-I", "-S", "-c", script, json.dumps(given)], work, SMALL, how=how, gpu=gpu)
     found = _found(ran)
     lacking = tuple(one for one in (*CLOSED, *COUNTED) if found.get(one) != "")

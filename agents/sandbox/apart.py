@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 CHECK_S = 20.0  # for a check that takes 0.05 s, on a machine that may be busy
-_START = "import sys; sys.path.append(sys.argv.pop(1)); from agents.{module} import main; main(sys.argv[1:])"
+_START = "import sys; sys.path.append(sys.argv.pop(1)); from agents.sandbox.{module} import main; main(sys.argv[1:])"
 
 
 def launched(module: str, *arguments: str) -> list[str]:
-    """The words that start `main` of a module of agents/ with nothing but the standard library, whatever is in env."""
-    root = str(Path(__file__).resolve().parent.parent)
+    """The words that start `main` of a module of this room with the standard library alone, whatever is in env."""
+    root = str(Path(__file__).resolve().parents[2])
     return [sys.executable, "-I", "-S", "-c", _START.format(module=module), root, *arguments]
 
 
@@ -30,7 +30,7 @@ def apart(hide: Sequence[Path] = ()) -> list[str]:
     See `why_not` first. The environment is what they are started with. All ends with the thread that started them.
     """
     hidden = [word for path in hide for word in ("--hide", str(path))]
-    return launched("_sandbox_init", *hidden, "--")
+    return launched("init", *hidden, "--")
 
 
 @functools.cache

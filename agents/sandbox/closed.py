@@ -4,7 +4,7 @@
 
 `sandbox: bwrap` (the default): bubblewrap shows it Python, the system's programs and its folder, as WORK. `landlock`,
 for machines where bubblewrap cannot run: the kernel refuses it other files and the network, and little else; the
-result says `reduced`. `refuse`: it is not run. `_sandbox_proof.prove` tries whether all this holds on a machine.
+result says `reduced`. `refuse`: it is not run. `proof.prove` tries whether all this holds on a machine.
 
 What is not held: the disk may be filled, in files of at most `file_bytes`. Links that it leaves in its folder may point
 anywhere, so whoever reads that folder afterwards follows none.
@@ -24,8 +24,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents._sandbox_cgroup import NoCgroup, limited
-from agents._sandbox_walls import MB, OURS, WORK, Limits, Program, Refused, bubblewrap, landlock
+from agents.sandbox.cgroup import NoCgroup, limited
+from agents.sandbox.walls import MB, OURS, WORK, Limits, Program, Refused, bubblewrap, landlock
 
 __all__ = ["MB", "WORK", "Limits", "Ran", "Refused", "closed"]
 

@@ -1,4 +1,4 @@
-"""What `_sandbox_apart` starts: give a command a pid namespace of its own, and end as it does.
+"""What `apart.py` starts: give a command a pid namespace of its own, and end as it does.
 
 bubblewrap is not used here: it takes a SIGTERM for itself, and tells a death by signal as an exit code. So there are
 three processes. The outer one stays where it was, passes signals on, and at last exits, or dies, as the command did;
@@ -14,7 +14,7 @@ import os
 import signal
 from collections.abc import Sequence
 
-from agents._sandbox_syscalls import PR_SET_DUMPABLE, PR_SET_PDEATHSIG, call, drop_capabilities, prctl
+from agents.sandbox.syscalls import PR_SET_DUMPABLE, PR_SET_PDEATHSIG, call, drop_capabilities, prctl
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x00020000, 0x10000000, 0x20000000  # <linux/sched.h>
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_SLAVE = 2, 4, 8, 4096, 16384, 1 << 19  # <linux/mount.h>

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents._sandbox_apart import apart, launched, why_not
+from agents.sandbox.apart import apart, launched, why_not
 
 WORK = "/run/work"  # where bubblewrap shows the one folder; with Landlock it keeps its own path: use relative names
 MB = 1024 * 1024
@@ -117,7 +117,7 @@ def landlock(program: Program, tell: int) -> list[str]:
         "limits": _resources(program),
         "tell": tell,
     }
-    words = launched("_sandbox_landlock", json.dumps(document), *program.argv)
+    words = launched("landlock", json.dumps(document), *program.argv)
     return words if why_not() else [*apart(), *words]
 
 

@@ -1,4 +1,4 @@
-"""What `_sandbox_proof` runs inside a sandbox: try to get out, and print as JSON what was possible.
+"""What `proof.py` runs inside a sandbox: try to get out, and print as JSON what was possible.
 
 It imports nothing of ours, since a sandbox shows nothing of ours; it is passed as text. Its argument is a JSON
 document: where the secret lies, what to connect to, how many processes and how much memory would be too many.
