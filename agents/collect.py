@@ -7,7 +7,9 @@ Reads   goal.md
 Writes  sources/*.md     one file per source; the format is in agents/sources/reader.py
         sources.jsonl    source.v1: what each one is and where it is from; no times, so that it repeats byte for byte
         retrieved.json   retrieved.v1: when each one was read
-Asks    role researcher: error scenarios, which become sources of their own, marked as generated
+        tools/*.json     tool.v1: every call of a tool, where this machine allows the step any
+Asks    role researcher: which documents to look up with the tools, if any; error scenarios, which become sources of
+        their own, marked as generated
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any
 from agents._agent import GiveUp, main
 from agents._ask import Unanswered
 from agents._job import Job
-from agents.asking import scenarios
+from agents.asking import lookups, scenarios
 from agents.asking.quoted import line
 from agents.asking.scenarios import Group, Scenario
 from agents.sources.reader import Reader, Source, Unreadable, identify, source_row
@@ -46,6 +48,7 @@ def collect(job: Job) -> None:
         rows.append(source_row(identity, source, topics_of(spec, topics)))
         times.append({"id": identity, "origin": spec, "retrieved": kept["retrieved"]})
     if job.models.profile(ROLE):
+        rows += looked_up(job, topics)
         rows += generated(job, topics, texts)
     job.write("sources.jsonl", rows)
     job.write("retrieved.json", {"schema": "retrieved.v1", "sources": times})
@@ -58,6 +61,27 @@ def read(reader: Reader, spec: str) -> dict[str, Any]:
     except Unreadable as error:
         raise GiveUp(str(error), kind="goal") from None
     return {"source": source.as_dict(), "retrieved": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def looked_up(job: Job, topics: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Write a source for each document that a model found with the tools of this step, and return their rows."""
+    if not job.config.tools.get(job.step):
+        return []
+    from agents._consult import Consulted, consult_all  # brings in the MCP client, which other runs do without
+
+    about = {topic.slug: topic.about for topic in job.goal.topics}
+    job.say(f"looking up {len(topics)} topics with tools")
+    questions = [lookups.question(topic, about.get(topic["slug"], ""), topic["sources"]) for topic in topics]
+    found: dict[str, tuple[Source, list[str]]] = {}  # by text: one document may teach several topics
+    for topic, one in zip(topics, consult_all(job, ROLE, questions, schema=lookups.DONE), strict=True):
+        for source in lookups.documents(one.results) if isinstance(one, Consulted) else ():
+            found.setdefault(source.text, (source, []))[1].append(topic["slug"])
+    rows = []
+    for number, (source, slugs) in enumerate(found.values(), 1):
+        identity = f"found-{number}"  # goals know no such kind of source, so that no other has this name
+        job.write(f"sources/{identity}.md", source.text)
+        rows.append(source_row(identity, source, slugs))
+    return rows
 
 
 def generated(job: Job, topics: list[dict[str, Any]], texts: dict[str, str]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ Reads   goal.md
         00-orient/recalled.json   what earlier rounds and runs learned about these topics
 Writes  topics.json   topics.v1: each topic with its keywords and its sources
         report.md     the same, for people
+        tools/*.json  tool.v1: every call of a tool, where this machine allows the step any
 Asks    role researcher: one map of all topics, then one question per topic, looked up with the tools that the step is
         allowed; with no model, from the outlines alone
 """

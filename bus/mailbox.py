@@ -116,9 +116,8 @@ class Mailbox:
         while not self._same(check_id(id), data, "a reply"):
             try:
                 files.publish(self.inbox_fd, f"{id}.json", data, self.durable)
-                # Another may have asked something else, and been answered, since we looked: a Conflict.
-                self._same(id, data, "a reply")
-                return True
+                # Another may have asked and been answered since we looked: the same, or something else (a Conflict).
+                return not self._same(id, data, "a reply")
             except FileExistsError:
                 if self._same(id, data, "a request"):
                     break  # else answered, and so removed, while we looked: look again

@@ -76,7 +76,7 @@ def torn(kind: Kind, folder: Path) -> str:
 
 def _torn_work(work: Path) -> str:
     """A try's own out/ may hold anything; what tells how it went, and what was kept, is whole."""
-    for path in sorted(work.glob("*.json")) + sorted(work.glob("try-*/*.json")):
+    for path in sorted(work.glob("*.json")) + sorted(work.glob("try-*/[!.]*.json")):
         if why := _bad_json(path, ""):
             return f"{path.relative_to(work.parent)}: {why}"
     if any(path.read_text() != answer(work.name) for path in work.glob("kept/[!.]*")):
