@@ -19,6 +19,7 @@ from typing import IO, Any
 import _secrets
 import _tree
 from _lineage import PACKED
+from agents.models.ledger import NAME as LEDGER
 from bus import files, flow, schema
 
 MANIFEST = "MANIFEST.json"
@@ -86,7 +87,7 @@ def in_order(folder: Path) -> Iterator[_tree.Entry]:
     """A run in the order in which it is read: its own files, the steps, then the services and the rest.
 
     Of each every inbox comes before any outbox. Services come last, since a step asks them before it replies: a copy
-    that has the step's reply has what the step asked, too.
+    that has the step's reply has what the step asked, too; and after their replies the ledger that knows their cost.
     """
     top = _tree.children(folder)
     boxes = [entry.name for entry in top if entry.is_folder]
@@ -96,7 +97,8 @@ def in_order(folder: Path) -> Iterator[_tree.Entry]:
             for box in group:
                 yield from _subtree(folder, box, {part}.__contains__)
         for box in group:
-            yield from _subtree(folder, box, lambda name: name not in FIRST)
+            yield from _subtree(folder, box, lambda name: name not in (*FIRST, LEDGER))
+            yield from _subtree(folder, box, LEDGER.__eq__)  # it is written before the replies that it pays for
 
 
 def _subtree(folder: Path, box: str, wanted: Callable[[str], bool]) -> Iterator[_tree.Entry]:

@@ -13,8 +13,6 @@ from agents.models.ledger import NAME
 from bus import files
 
 WHERE = f"{SERVICE}/{NAME}"
-OWN = frozenset({NAME, REPLAY})  # what an `llm` mailbox holds beside its parts
-MAX_LEDGER = 1 << 32  # bytes: ten million calls
 FIRST = b'{"n":'  # how a line begins: of one that does not, the first bytes were changed
 KEYS = {
     "reserve": {"call": str, "step": str, "profile": str, "usd": float | int, "tokens": int},
@@ -54,20 +52,18 @@ class Books:
 
     def _ledger(self) -> Iterator[Finding]:
         try:
-            data = files.read_bytes(self.folder / NAME, MAX_LEDGER)
+            file = open(files.open_regular(self.folder / NAME), "rb")
         except FileNotFoundError:
             return
         except (OSError, files.BadFile) as error:
-            yield Finding(WHERE, f"{getattr(error, 'strerror', None) or error}; restore it")
+            yield Finding(WHERE, f"{str(error).replace(f'{self.folder / NAME}: ', '')}; restore it")
             return
-        lines = data.split(b"\n")
-        for number, line in enumerate(lines, 1):
-            if not line:
-                continue
-            torn = number == len(lines) or (line.startswith(FIRST[: len(line)]) and not line.endswith(b"}"))
-            if what := self._wrong(line):
-                said = "is torn; its writer was killed, and passed over it" if torn else f"{what}; restore the file"
-                yield Finding(f"{WHERE} line {number}", said, harm=not torn)
+        with file:
+            for number, line in enumerate(file, 1):
+                if what := line != b"\n" and self._wrong(line):
+                    torn = not line.endswith(b"}\n") and FIRST.startswith(line[: len(FIRST)].rstrip(b"\n"))
+                    said = "is torn: whoever wrote it was killed" if torn else f"{what}; restore the file"
+                    yield Finding(f"{WHERE} line {number}", said, harm=not torn)
 
     def _wrong(self, text: bytes) -> str:
         """What is wrong with one line, in words; "" if it fits all before it, and is booked."""
@@ -86,7 +82,7 @@ class Books:
     def _reserve(self, line: Mapping[str, Any]) -> str:
         before, self._last = self._last, max(self._last, line["n"])
         self._open[line["n"]] = line
-        return f"is number {line['n']} after {before}; they rise by one" if line["n"] != before + 1 else ""
+        return f"is number {line['n']}, after {before}" if line["n"] <= before else ""
 
     def _settle(self, line: Mapping[str, Any]) -> str:
         made = self._open.pop(line["n"], None)

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import _tree
+from _books import Books
 from _lineage import LINEAGE, PACKED, hold_says
 from _tree import Finding
+from agents._ask import SERVICE
 from agents._job import artifact_schema
 from agents.orient import damage
 from bus import files, flow, locks, schema
@@ -28,6 +30,7 @@ class Check:
     def __init__(self, run: Run, at: Callable[[str], None]) -> None:
         self.run, self.at = run, at
         self.replies = self.artifacts = self.bytes = 0
+        self.books = Books(run.folder / SERVICE)
 
     def findings(self) -> Iterator[Finding]:
         run = self.run
@@ -42,6 +45,8 @@ class Check:
             for id in sorted(run.mailbox(name).listing().replies, key=order):
                 self.at(f"checking {name} {id}; {self.replies:,} replies so far")
                 yield from self.service_reply(name, id) if name in run.services else self.step_reply(name, id)
+        if SERVICE in usable and SERVICE in run.services:
+            yield from self.books.findings()
 
     # -- the run's own files --------------------------------------------------------------------------------
 
@@ -132,6 +137,8 @@ class Check:
         for value in reply.values():  # a reply that carries its request proves it
             if isinstance(value, dict) and value.get("schema") == box.request_schema and not _same(value, told):
                 yield Finding(where, "request_sha256 is not that of the request it carries; remove it and ask again")
+        if name == SERVICE and reply:
+            yield from self.books.reply(id, reply)
 
     def step_reply(self, name: str, id: str) -> Iterator[Finding]:
         where = f"{name}/outbox/{id}"

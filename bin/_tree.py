@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import _secrets
+from agents._ask import REPLAY, SERVICE
+from agents.models.ledger import NAME as LEDGER
 from bus import files
 from bus.mailbox import ID, PARTS
 from bus.run import Run
@@ -16,6 +18,7 @@ from bus.run import Run
 KNOWN = frozenset(
     "goal.md run.json ROUNDS HOLD config monitor supervisor MANIFEST.json lineage.json packed.json".split()
 )
+BOOKS = frozenset({LEDGER, REPLAY})  # files of the `llm` mailbox beside its parts
 STALE = "stale"  # beside a mailbox's parts: replies that were set aside
 KINDS = {stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 
@@ -115,7 +118,8 @@ def foreign(entry: Entry, known: dict[str, bool]) -> str:
     if parts[0] not in known:
         return ""
     if len(parts) == 2:
-        return "" if parts[1] in (*PARTS, STALE) and entry.is_folder else "is no part of a mailbox; move it away"
+        part = parts[1] in (*PARTS, STALE) if entry.is_folder else parts[0] == SERVICE and parts[1] in BOOKS
+        return "" if part else "is no part of a mailbox; move it away"
     if len(parts) > 3 or parts[1] == STALE:
         return ""
     if parts[1] == "work":

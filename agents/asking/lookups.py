@@ -29,14 +29,14 @@ def question(topic: Mapping[str, Any], about: str, sources: Sequence[str]) -> st
         [
             quoted("topic", subject),
             quoted("sources", known),
-            "Find documents that teach this topic and that are not among its sources yet. Search if you can, then open "
-            f"what looks best, whole: only what a tool returns is kept. {RULE} End with one sentence on what you found.",
+            "Find documents that teach this topic and that are not among its sources yet. Search if you can, then open"
+            f" what looks best, whole: only what a tool returns is kept. {RULE} End with a sentence on what you found.",
         ]
     )
 
 
 def documents(results: Iterable[tuple[str, Mapping[str, Any], Any]]) -> list[Source]:
-    """The results that are documents, each once, as sources of unknown licence; `results`: (tool, arguments, Result)."""
+    """The results that are documents, each once, as sources of unknown licence, from (tool, arguments, Result)."""
     found: dict[str, Source] = {}
     for tool, arguments, result in results:
         text = _ESCAPES.sub("", result.text)[:MOST].strip()
