@@ -22,7 +22,7 @@ from bus.run import Run
 from bus.wake import Bell
 
 SERVICE = "llm"
-REPLAY = "REPLAY"  # in llm/: {role: profile}; what is not answered there is not asked anywhere
+REPLAY = "REPLAY"  # in llm/, see bin/_replay.py: what is not answered there is not asked anywhere
 WINDOW = 128  # calls that one step has open: more than any endpoint takes at once, few enough for two steps to share
 LONELY_S = 15.0  # with no reply and nobody who could answer: then a person is told
 PASSED_OVER = frozenset({"budget", "model"})  # dead letters that another start of the run may do better
@@ -61,7 +61,7 @@ class Asker:
     def __init__(self, run: Run, config: Config, step: str, say: Callable[[str], None]) -> None:
         self.run, self.step, self.say = run, step, say
         self._roles, self._enabled = roles(config.roles), profiles(config.infra)
-        self._replay: Mapping[str, str] | None = None
+        self._replay: Mapping[str, Any] | None = None
         if SERVICE in run.services and (path := run.folder / SERVICE / REPLAY).exists():
             self._replay = files.read_json(path)
 
@@ -72,14 +72,14 @@ class Asker:
     def profile(self, role: str) -> str | None:
         """The profile that a role asks first; None: it has none here, and the step does without a model."""
         if self._replay is not None:
-            return self._replay.get(role)
+            return next(iter(self._replay["profiles"].get(role, ())), None)
         if role not in self._roles or SERVICE not in self.run.services:
             return None
         return next((one.name for one in chain(self._roles[role], self._enabled)), None)
 
-    def call(self, role: str, question: Question) -> dict[str, Any]:
-        """call.v1 for a question; raises NoModel."""
-        if (name := self.profile(role)) is None:
+    def call(self, role: str, question: Question, profile: str | None = None) -> dict[str, Any]:
+        """call.v1 for a question, to the role's first profile unless another is named; raises NoModel."""
+        if (name := profile or self.profile(role)) is None:
             raise NoModel(f"role {role}: no enabled profile can fill it; see models: in config/infra.yaml")
         known = self._roles.get(role, Role(role))
         tokens = known.max_tokens if question.max_tokens is None else question.max_tokens
@@ -91,7 +91,6 @@ class Asker:
         """Ask and do not wait; returns the calls' IDs. What was given up for want of money or model is asked anew."""
         ids = [calls.hash_of(call) for call in asked]
         if self._replay is not None:
-            self._check_replayed(ids, asked)
             return ids
         try:
             self.mailbox.put_many((id, dict(call)) for id, call in zip(ids, asked, strict=True))
@@ -104,14 +103,6 @@ class Asker:
                 self.mailbox.revive(id)
         return ids
 
-    def _check_replayed(self, ids: Sequence[str], asked: Sequence[Mapping[str, Any]]) -> None:
-        for id, call in zip(ids, asked, strict=True):
-            if not self.mailbox.answered(id):
-                raise NotReplayed(
-                    f"llm/outbox/{id}.json: is not among the replayed calls ({call['role']}: "
-                    f"{call['messages'][-1]['content'][:60]!r}); the original never asked it"
-                )
-
     def one(self, role: str, question: Question) -> dict[str, Any] | Unanswered:
         """The answer to one question."""
         return next(answer for _, answer in self.all(role, [question]))
@@ -120,6 +111,9 @@ class Asker:
         self, role: str, questions: Iterable[Question], window: int = WINDOW
     ) -> Iterator[tuple[int, dict[str, Any] | Unanswered]]:
         """(place, called.v1 or Unanswered) of many questions, as the answers come; at most `window` are open."""
+        if self._replay is not None:
+            yield from self._replayed(role, questions, self._replay)
+            return
         feed, open_calls = enumerate(questions), dict[str, list[int]]()
         with Bell([self.mailbox.folder / "outbox", self.mailbox.folder / "dead"]) as bell:
             heard = time.monotonic()
@@ -141,6 +135,33 @@ class Asker:
                 if time.monotonic() - heard > LONELY_S and not locks.is_held(self.mailbox.folder / "ledger.jsonl"):
                     self.say(f"waits for the llm agent; by hand: bin/agent llm {self.run.name} --watch")
                     heard = time.monotonic()
+
+    def _replayed(
+        self, role: str, questions: Iterable[Question], replay: Mapping[str, Any]
+    ) -> Iterator[tuple[int, dict[str, Any] | Unanswered]]:
+        """`all` from what is there; raises NotReplayed for what is missing.
+
+        What was given up for want of money comes last, as whoever hears of it asks no more: the original had asked all
+        that is there by then, and what it has never heard of is where it stopped.
+        """
+        given_up: list[tuple[int, Unanswered]] = []
+        for place, question in enumerate(questions):
+            asked = [self.call(role, question, name) for name in replay["profiles"].get(role) or [None]]
+            ids = [calls.hash_of(call) for call in asked]
+            answer = next((found for id in ids if (found := self._answer(id)) is not None), None)
+            if isinstance(answer, Unanswered):
+                given_up.append((place, answer))
+            elif answer is not None:
+                yield place, answer
+            elif any(one.kind == "budget" for _, one in given_up) and not set(ids) & set(replay["lost"]):
+                break
+            else:
+                raise NotReplayed(
+                    f"llm/outbox/{ids[0]}.json: is not among the replayed calls ({role}: "
+                    f"{question.messages[-1]['content'][:60]!r}); the original was not answered, its file is gone, or "
+                    "`roles:` in config/swarm.yaml gives this role other settings now"
+                )
+        yield from given_up
 
     def _answer(self, id: str) -> dict[str, Any] | Unanswered | None:
         if self.mailbox.answered(id):

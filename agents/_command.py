@@ -6,7 +6,8 @@ The command runs in the run's folder. Its last two arguments are the paths of it
 request names, under `reads`, where each input lies, relative to the run. Exit 0: what is in out/ becomes the reply;
 1: failed, tried again; 100: given up. The command itself comes from this machine's config, never from a run: a program
 with a slash in its name, and every word that begins with ./ or ../ or names a file of the checkout, is taken from it.
-It sees no process but its own, and no environment but the harmless part of ours (agents/sandbox/environment.py).
+It sees no process but its own, and no environment but the harmless part of ours (agents/sandbox/environment.py),
+and files that hold keys read as empty: those that infra.yaml names, and itself where a server's key stands in it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def command(job: Job) -> None:
     path.write_bytes(files.pretty(request))
     if why := why_not():
         job.say(f"the command sees other processes, and what they hold: {why}")
-    before = [] if why else apart()
+    before = [] if why else apart(job.config.hidden)
     job.spawn([*located(argv), str(path), str(job.out)], cwd=job.run.folder, before=before)
 
 

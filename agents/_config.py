@@ -16,13 +16,14 @@ from typing import Any
 from agents import _servers, _wiring
 from agents._yaml import ConfigError, known_keys, near, read_yaml
 from agents.models import profile
+from agents.models.keys import key_files
 from bus import flow
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "config"
 BUDGETS = ("wall_hours", "gpu_hours", "usd", "tokens")
 BUDGET_KEYS = (*BUDGETS, "models", "call", "steps")
-SPENT_BY_MODELS = ("usd", "tokens")  # what one call, or the calls of one step, may have a limit of
+SPENT_BY_MODELS = ("usd", "tokens")  # what one call may have a limit of; its wall time is the profile's timeout_s
 GPUS = ("auto", "none")
 SANDBOXES = ("bwrap", "landlock", "refuse")
 INFRA: dict[str, Any] = {  # key -> default; config/infra.yaml explains each
@@ -56,6 +57,12 @@ class Config:
     @property
     def allowed_paths(self) -> list[Path]:
         return [(ROOT / Path(one).expanduser()).resolve() for one in self.infra["allowed_paths"]]
+
+    @property
+    def hidden(self) -> list[Path]:
+        """The files of this machine that hold keys: programs of others see them empty."""
+        keys_of_servers = [self.folder / "infra.yaml"] if _servers.hold_keys(self.infra) else []
+        return [*key_files(self.infra), *keys_of_servers]
 
     @property
     def usd_per_gpu_hour(self) -> float:
@@ -133,8 +140,10 @@ def _check_budget(budget: Any, models: Any, where: str) -> None:
     steps = budget.get("steps") or {}
     if not isinstance(steps, Mapping):
         raise ConfigError(f"{where}: steps: must be a mapping like {{30-generate: {{usd: 2}}}}")
-    for name, limits in [("call", budget.get("call") or {}), *((f"steps: {name}", one) for name, one in steps.items())]:
-        known_keys(limits, SPENT_BY_MODELS, f"{where}: {name}")
+    scopes: list[tuple[str, Any, tuple[str, ...]]] = [("call", budget.get("call") or {}, SPENT_BY_MODELS)]
+    scopes += [(f"steps: {name}", one, BUDGETS) for name, one in steps.items()]
+    for name, limits, keys in scopes:
+        known_keys(limits, keys, f"{where}: {name}")
         _check_amounts(limits, f"{where}: {name}")
 
 

@@ -26,7 +26,6 @@ from agents._inputs import GiveUp, Inputs, artifact_schema
 from agents._publish import publish_path
 from agents._servers import servers
 from agents.models.bill import Bill, bill
-from agents.models.keys import key_files
 from agents.sandbox.environment import clean_environment
 from bus import files, schema
 from bus.claim import Claim
@@ -146,13 +145,12 @@ class Job(Inputs):
         if wrong := _wiring.problem(self.run.document["flow"], self.config.tools, mcp):  # a run's flow is its own
             raise GiveUp(f"run.json: flow: {wrong}")
         allowed, folder = self.config.tools.get(self.step, ()), self._try / "tools"
-        hide = key_files(self.config.infra)
         earlier = sorted(self._try.parent.glob("try-*/tools/[0-9]*.json"), key=lambda path: path.name)
         for path in earlier:  # results that are kept from those tries are used, and not called for again
             with contextlib.suppress(files.BadFile, schema.Invalid):
                 self._keep_call(path.name, files.read_json(path))
-        found = Tools(servers(self.config.infra), allowed, folder, self.say, self._keep_call, hide, len(earlier) + 1)
-        return found.open()
+        known, hide, first = servers(self.config.infra), self.config.hidden, len(earlier) + 1
+        return Tools(known, allowed, folder, self.say, self._keep_call, hide, first).open()
 
     def _keep_call(self, name: str, document: dict[str, Any]) -> None:
         """Make a tool call's file an artifact too, where the step writes such: the report and a moved run need it."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents._yaml import ConfigError, known_keys, near
+from agents.sandbox.environment import SECRET
 
 SERVER_KEYS = ("command", "env", "writes")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")  # it becomes a folder's name, and the first part of NAME.tool
@@ -32,6 +33,11 @@ def servers(infra: Mapping[str, Any]) -> dict[str, Server]:
         name: Server(name, tuple(given["command"]), given.get("env") or {}, given.get("writes", True))
         for name, given in (infra.get("mcp") or {}).items()
     }
+
+
+def hold_keys(infra: Mapping[str, Any]) -> bool:
+    """True if the environment of a server of `mcp:` holds what its name calls a key."""
+    return any(SECRET.search(name) for one in servers(infra).values() for name in one.env)
 
 
 def check(given: Any, where: str) -> None:

@@ -20,7 +20,7 @@ hard: `agents/teacher/prompts.py`. A try that is ended asks the same again, and 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -99,15 +99,27 @@ class Making:
 
     def prompts(self, focus: Sequence[str] | None) -> Iterator[Prompt]:
         """What the teacher is asked: about all chunks, or those of the topics in focus; samples that no round asked."""
-        every = {chunk: self.topic(chunk.source, chunk.text) for chunk in chunks(self.texts)}
-        self.chunks = [chunk for chunk, topic in every.items() if focus is None or topic in focus]
-        slugs = {chunk.key: topic for chunk, topic in every.items()}
-        first_sample = SAMPLES * (self.job.round - 1)
-        return prompts(self.chunks, slugs, self.job.seed, range(first_sample, first_sample + SAMPLES))
+        self.chunks, feed = asking(self.texts, self.topic, self.job.seed, self.job.round, focus)
+        return feed
 
     def topic(self, source: str, text: str) -> str:
         """The slug of the topic that a text of a source is about."""
         return topic_of(Fact("", (), text, ()), self.own[source], self.topics)
+
+
+def asking(
+    texts: Mapping[str, str],
+    topic: Callable[[str, str], str],
+    seed: int,
+    round: int = 1,
+    focus: Sequence[str] | None = None,
+) -> tuple[list[Chunk], Iterator[Prompt]]:
+    """(the chunks, every prompt about them in the order of asking) of a round; `topic` tells a text's slug."""
+    slugs = {chunk: topic(chunk.source, chunk.text) for chunk in chunks(texts)}
+    own = [chunk for chunk, slug in slugs.items() if focus is None or slug in focus]
+    first_sample = SAMPLES * (round - 1)
+    by_key = {chunk.key: slug for chunk, slug in slugs.items()}
+    return own, prompts(own, by_key, seed, range(first_sample, first_sample + SAMPLES))
 
 
 def summary(

@@ -10,9 +10,7 @@ Asks    model endpoints, by the profiles of config/infra.yaml; this process alon
 
 from __future__ import annotations
 
-import ctypes
 import os
-import resource
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,6 +19,7 @@ from agents import _budget
 from agents._agent import Agent, Busy, GiveUp, Later, Stopped, main
 from agents._job import Job
 from agents.models.exchange import Exchange, Impossible
+from agents.models.keys import guard_memory
 from agents.models.ledger import BudgetGone, Ledger, Taken
 from agents.models.profile import profiles, roles
 from agents.models.turn import Stopping, Turn, Unanswered
@@ -29,13 +28,6 @@ from bus.claim import Claim
 MOST = 256  # calls in hand at once: the windows of the steps that ask at the same time, see agents/_ask.py
 FINISH_S = 10.0  # for calls in flight when asked to stop: they are paid, and the supervisor kills after 15 s
 OUTAGE_S = 30.0  # a call that no endpoint answered is asked again so much later: an outage costs time and nothing else
-PR_SET_DUMPABLE = 4  # <sys/prctl.h>
-
-
-def guard_memory() -> None:
-    """Let no core dump be made of this process, and no other process look into it: it holds keys."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 class Desk(Agent):
@@ -93,6 +85,16 @@ class Desk(Agent):
         finally:
             self.in_hand.discard(claim.id)
             self.bell.ring()
+
+    def _clean(self, value: Any) -> Any:
+        """Without the keys: an error that nobody foresaw may quote what was sent."""
+        return self.exchange.blotter.clean(value) if self.exchange else value
+
+    def _error(self, job: Job | None, kind: str, message: str, **facts: Any) -> dict[str, Any]:
+        return dict(self._clean(super()._error(job, kind, message, **facts)))
+
+    def _tell(self, code: int, text: str) -> int:
+        return super()._tell(code, str(self._clean(text)))
 
     def _describe(self) -> dict[str, Any]:
         said = f"{len(self.in_hand)} calls in hand" if self.in_hand else ""

@@ -19,6 +19,7 @@ from typing import Any
 
 from agents import _recall
 from agents._agent import free_bytes, main
+from agents._goal import Goal
 from agents._job import Job
 from bus import files, schema
 from bus.mailbox import order
@@ -35,14 +36,19 @@ def orient(job: Job) -> None:
     job.write("state.json", state)
     hardware = machine(job.run.folder, use_gpus=job.config.infra["gpus"] != "none")
     job.write("hardware.json", hardware)
-    known, problems = _recall.gather(job.run.folder, job.round)
-    topics = [word for topic in job.goal.topics for word in (topic.slug, topic.title)]
-    recalled = _recall.recall(known, topics, run=job.run.document["name"])
+    recalled, problems = recalled_for(job.goal, job.run.folder, job.round, job.run.document["name"])
     job.write("recalled.json", {"schema": "recalled.v1", "observations": recalled})
     gpus = f"{len(hardware['gpus'])} GPUs" if hardware["gpus"] else "no GPU"
     job.say(f"{state['class']}; {hardware['cpus']} cores, {gpus}; {len(recalled)} observations recalled")
     for problem in problems:
         job.say(problem)
+
+
+def recalled_for(goal: Goal, folder: Path, round: int, name: str) -> tuple[list[_recall.Observation], list[str]]:
+    """(the observations that matter for a goal, what is wrong with the memory's files), for the run in `folder`."""
+    known, problems = _recall.gather(folder, round)
+    topics = [word for topic in goal.topics for word in (topic.slug, topic.title)]
+    return _recall.recall(known, topics, run=name), problems
 
 
 def stock(run: Run, round: int) -> dict[str, Any]:

@@ -80,9 +80,8 @@ def studied(
     drawn = useful(job.models.one(ROLE, domain.map_question(job.goal, outlines)))
     if drawn:
         remap(document, domain.mapping(drawn, job.goal), job.goal.sources)
-    rows = document["topics"][:MAX_TOPICS]
-    about = {topic.slug: topic.about for topic in job.goal.topics}
-    found = studies(job, [study_question(row, about[row["slug"]], outlines, observations) for row in rows])
+    rows, questions = study_questions(job.goal, document, outlines, observations)
+    found = studies(job, questions)
     for row, study in zip(rows, found, strict=True):
         if study:
             row["why"] = domain.line(study["why"], domain.WHY) or row["why"]
@@ -111,6 +110,14 @@ def studies(job: Job, questions: list[Question]) -> list[dict[str, Any] | None]:
 def useful(answer: dict[str, Any] | Unanswered) -> dict[str, Any] | None:
     """The document of an answer, None for one that was given up, refused, cut off or unfit."""
     return None if isinstance(answer, Unanswered) or answer["error"] else answer["parsed"]
+
+
+def study_questions(
+    goal: Goal, document: dict[str, Any], outlines: dict[str, Outline], observations: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[Question]]:
+    """(the topics that are asked about one by one, the question about each)."""
+    rows, about = document["topics"][:MAX_TOPICS], {topic.slug: topic.about for topic in goal.topics}
+    return rows, [study_question(row, about[row["slug"]], outlines, observations) for row in rows]
 
 
 def study_question(

@@ -12,7 +12,7 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,8 +36,8 @@ class Unpackable(Exception):
 class Source:
     """A file for tarfile to read: hashes it, and looks for secrets, as it goes."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.digest, self.scanner = file, hashlib.sha256(), _secrets.Scanner()
+    def __init__(self, file: IO[bytes], own: Sequence[bytes]) -> None:
+        self.file, self.digest, self.scanner = file, hashlib.sha256(), _secrets.Scanner(own)
         self.secrets: list[str] = []
 
     def read(self, size: int) -> bytes:
@@ -54,8 +54,12 @@ def write(
     machine: dict[str, Any],
     left_behind: frozenset[str],
     at: Callable[[str], None],
+    own: Sequence[bytes] = (),
 ) -> int:
-    """Write a run's folder as `name` into an open file; returns how many files; raises Unpackable."""
+    """Write a run's folder as `name` into an open file; returns how many files; raises Unpackable.
+
+    `own`: the keys of this machine, which no file may hold (see `_secrets.own_keys`).
+    """
     known: dict[str, Any] = {}
     secrets: list[str] = []
     packed = gzip.GzipFile(filename="", fileobj=target, mode="wb", compresslevel=LEVEL, mtime=0)
@@ -68,7 +72,7 @@ def write(
             if entry.is_folder:
                 tar.addfile(_member(f"{name}/{entry.name}", tarfile.DIRTYPE))
             elif entry.is_file:
-                secrets += _add(tar, folder, name, entry, known)
+                secrets += _add(tar, folder, name, entry, known, own)
             else:
                 raise Unpackable(f"{entry.name}: is {entry.kind}; a run holds files and folders alone: remove it")
             tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every one
@@ -109,7 +113,9 @@ def _subtree(folder: Path, box: str, wanted: Callable[[str], bool]) -> Iterator[
                 yield from _tree.walk(folder, entry.name)
 
 
-def _add(tar: tarfile.TarFile, folder: Path, name: str, entry: _tree.Entry, known: dict[str, Any]) -> list[str]:
+def _add(
+    tar: tarfile.TarFile, folder: Path, name: str, entry: _tree.Entry, known: dict[str, Any], own: Sequence[bytes]
+) -> list[str]:
     """Add one file; returns what looks like a secret in it. One that went away is left out, but not out of a reply."""
     try:
         opened = files.open_regular(folder / entry.name)
@@ -123,7 +129,7 @@ def _add(tar: tarfile.TarFile, folder: Path, name: str, entry: _tree.Entry, know
         member.size = status.st_size
         if status.st_mode & 0o100 and "/inbox/" not in entry.name:  # there it marks work that has begun here
             member.mode = 0o755
-        source = Source(file)
+        source = Source(file, own)
         tar.addfile(member, source)  # type: ignore[arg-type]  # it needs no more than read()
     known[entry.name] = {"sha256": source.digest.hexdigest(), "bytes": member.size}
     return [f"{entry.name}: {what}" for what in [*source.secrets, *source.scanner.end()]]

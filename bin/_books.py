@@ -1,4 +1,4 @@
-"""Prove the books of an `llm` mailbox: each line of its ledger, and that no reply cost what the ledger does not know."""
+"""Prove the books of an `llm` mailbox: each line of its ledger, and that it knows what each reply cost."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class Books:
 
     def _ledger(self) -> Iterator[Finding]:
         try:
-            file = open(files.open_regular(self.folder / NAME), "rb")
+            descriptor = files.open_regular(self.folder / NAME)
         except FileNotFoundError:
             return
         except (OSError, files.BadFile) as error:
             yield Finding(WHERE, f"{str(error).replace(f'{self.folder / NAME}: ', '')}; restore it")
             return
-        with file:
+        with open(descriptor, "rb") as file:
             for number, line in enumerate(file, 1):
                 if what := line != b"\n" and self._wrong(line):
                     torn = not line.endswith(b"}\n") and FIRST.startswith(line[: len(FIRST)].rstrip(b"\n"))
@@ -75,7 +75,8 @@ class Books:
         if keys is None or type(line.get("n")) is not int:
             return "is no line of a ledger"
         for key, kind in keys.items():
-            if not isinstance(line.get(key, ...), kind) or isinstance(line[key], int | float) and line[key] < 0:
+            value = line.get(key, ...)
+            if not isinstance(value, kind) or (isinstance(value, int | float) and value < 0):
                 return f"{key}: {line.get(key)!r} cannot be"
         return self._reserve(line) if line["event"] == "reserve" else self._settle(line)
 
@@ -96,11 +97,12 @@ class Books:
     def _replay(self) -> Iterator[Finding]:
         path = self.folder / REPLAY
         try:
-            roles = files.read_json(path)
+            marker = files.read_json(path)
         except FileNotFoundError:
             return
         except (OSError, files.BadFile) as error:
             yield Finding(f"{SERVICE}/{REPLAY}", f"{str(error).replace(f'{path}: ', '')}; replay again")
             return
-        if not isinstance(roles, dict) or not all(isinstance(one, str) for one in roles.values()):
-            yield Finding(f"{SERVICE}/{REPLAY}", "is not {role: profile}; replay again")
+        profiles = marker.get("profiles") if isinstance(marker, dict) else None
+        if not isinstance(profiles, dict) or not isinstance(marker.get("lost"), list):
+            yield Finding(f"{SERVICE}/{REPLAY}", "is not {profiles, lost}; replay again")

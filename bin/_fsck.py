@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import _tree
@@ -27,15 +27,16 @@ _ABSOLUTE = re.compile(r"/.|~/|[A-Za-z]:[\\/]|file:/")
 class Check:
     """One look at a whole run: iterate `findings()`, then read the counts."""
 
-    def __init__(self, run: Run, at: Callable[[str], None]) -> None:
-        self.run, self.at = run, at
+    def __init__(self, run: Run, at: Callable[[str], None], own: Sequence[bytes] = ()) -> None:
+        """`at` is told what is looked at; `own` are the keys of this machine, which nothing may hold."""
+        self.run, self.at, self.own = run, at, own
         self.replies = self.artifacts = self.bytes = 0
         self.books = Books(run.folder / SERVICE)
 
     def findings(self) -> Iterator[Finding]:
         run = self.run
         yield from self.run_itself()
-        yield from _tree.findings(run, locks.is_held(run.folder / "supervisor" / "lock"), self.at)
+        yield from _tree.findings(run, locks.is_held(run.folder / "supervisor" / "lock"), self.at, self.own)
         usable = [name for name in _tree.mailboxes(run) if _tree.is_plain(run.folder / name)]
         for name in usable:
             yield from self.requests(run.mailbox(name))

@@ -25,6 +25,7 @@ class Live:
     def __init__(self, run: Run) -> None:
         self.run = run
         self._table: Any = None
+        self._lacks: set[str] = set()
         self._states: dict[tuple[str, str], str] = {}
         self._said: dict[str, tuple[str, float]] = {}
 
@@ -47,6 +48,10 @@ class Live:
             self._table.update(table(self.run, found, beat), refresh=final)
         else:
             self._plain(found, (beat or {}).get("agents", {}))
+        for line in (beat or {}).get("lacks", ()):
+            if line not in self._lacks:
+                self._lacks.add(line)
+                click.echo(f"note: {plain(line)}")
 
     def _plain(self, found: list[Row], agents: dict[str, Any]) -> None:
         for row in found:

@@ -1,12 +1,19 @@
-"""Find what looks like a secret: keys whose form their issuers chose so that they can be found.
+"""Find what looks like a secret: keys whose form their issuers chose so that they can be found, and keys of our own.
 
-Few kinds and strict forms: a finding stops a pack, so prose, code and hashes must not look like one.
+Few kinds and strict forms: a finding stops a pack, so prose, code and hashes must not look like one. The keys that this
+machine's own models use may have any form: they are looked for as they are, and as they may be encoded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from agents import _config
+from agents.models.keys import NoKey, forms_of, key_of
+from agents.models.profile import profiles
 
 # kind -> (what it begins with, the whole form). A search for a few words first: twice as fast as one for all forms.
 KINDS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -37,18 +44,29 @@ BEFORE = 2  # bytes before a finding that say whether a word begins there
 SHOWN = 8  # characters of a finding that are told: enough to find it, too few to use it
 
 
+def own_keys(config: Path) -> list[bytes]:
+    """Every form of the keys of a config folder's enabled profiles, as far as they can be had here; ConfigError."""
+    found: set[str] = set()
+    for profile in profiles(_config.load(config).infra).values():
+        with contextlib.suppress(NoKey):  # which is not set in this shell, or lies on another machine
+            found |= forms_of(key) if (key := key_of(profile)) else set()
+    return sorted(form.encode("ascii") for form in found)
+
+
 class Scanner:
     """Reads a file block by block: `feed` each, and get what looks like a secret, by kind and line, never whole.
 
     Weights are searched too: what trained them may have written its settings, and so a token, among them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own: Sequence[bytes] = ()) -> None:
+        """`own`: what `own_keys` returned."""
         self._rest, self._from, self._lines = b"", 0, 1  # `_from`: where in `_rest` the search goes on
+        self._own, self._longest = own, max([LONGEST, *map(len, own)])
 
     def feed(self, block: bytes) -> Iterator[str]:
         data = self._rest + block
-        until = max(self._from, len(data) - LONGEST)  # what begins past this is found whole with the next block
+        until = max(self._from, len(data) - self._longest)  # what begins past this is found whole with the next block
         yield from self._found(data, until)
         cut = max(0, until - BEFORE)
         self._lines += data.count(b"\n", 0, cut)
@@ -60,6 +78,11 @@ class Scanner:
 
     def _found(self, data: bytes, until: int) -> Iterator[str]:
         found = []
+        for own in self._own:
+            at = data.find(own, self._from)
+            while 0 <= at < until:
+                found.append((at, "a key that config/infra.yaml uses", ""))
+                at = data.find(own, at + len(own))
         for first, form, kind in _FORMS:
             at = data.find(first, self._from)
             while 0 <= at < until:
@@ -68,10 +91,10 @@ class Scanner:
                 at = data.find(first, at + 1)
         for at, kind, shown in sorted(found):
             line = self._lines + data.count(b"\n", 0, at)
-            yield f"line {line}: looks like {kind} ({shown}…)"
+            yield f"line {line}: looks like {kind} ({shown}…)" if shown else f"line {line}: holds {kind}"
 
 
-def found_in(data: bytes) -> list[str]:
-    """What looks like a secret in some bytes."""
-    scanner = Scanner()
+def found_in(data: bytes, own: Sequence[bytes] = ()) -> list[str]:
+    """What looks like a secret in some bytes, and where one of `own` stands in them."""
+    scanner = Scanner(own)
     return [*scanner.feed(data), *scanner.end()]

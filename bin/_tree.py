@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,8 +94,8 @@ def is_leftover(name: str) -> bool:
     return any(part.startswith(files.DRAFT) for part in parts)
 
 
-def findings(run: Run, live: bool, at: Callable[[str], None]) -> Iterator[Finding]:
-    """Links, devices, foreign names, leftovers and what looks like a secret, over a whole run."""
+def findings(run: Run, live: bool, at: Callable[[str], None], own: Sequence[bytes] = ()) -> Iterator[Finding]:
+    """Links, devices, foreign names, leftovers and what looks like a secret, or is one of `own`, over a whole run."""
     known = {name: name not in run.services for name in mailboxes(run)}
     for entry in walk(run.folder):
         at(f"looking at {entry.name}")
@@ -107,7 +107,7 @@ def findings(run: Run, live: bool, at: Callable[[str], None]) -> Iterator[Findin
         elif what := foreign(entry, known):
             yield Finding(entry.name, what)
         if entry.is_file:
-            yield from secrets(run.folder, entry.name)
+            yield from secrets(run.folder, entry.name, own)
 
 
 def foreign(entry: Entry, known: dict[str, bool]) -> str:
@@ -133,9 +133,9 @@ def foreign(entry: Entry, known: dict[str, bool]) -> str:
     return f"is not {'the folder of an ID' if as_folder else 'ID.json'}; IDs are 1 to 100 of a-z 0-9 _ -: move it away"
 
 
-def secrets(root: Path, name: str) -> Iterator[Finding]:
-    """What looks like a secret in one file."""
-    scanner = _secrets.Scanner()
+def secrets(root: Path, name: str, own: Sequence[bytes]) -> Iterator[Finding]:
+    """What looks like a secret in one file, or is one of `own`."""
+    scanner = _secrets.Scanner(own)
     try:
         with open(files.open_regular(root / name), "rb", buffering=0) as file:
             while block := file.read(files.HASH_BLOCK):

@@ -116,8 +116,9 @@ class Mailbox:
         while not self._same(check_id(id), data, "a reply"):
             try:
                 files.publish(self.inbox_fd, f"{id}.json", data, self.durable)
-                # Another may have asked and been answered since we looked: the same, or something else (a Conflict).
-                return not self._same(id, data, "a reply")
+                # Answered since we looked? To something else: a Conflict. To the same: the next claim takes ours away.
+                self._same(id, data, "a reply")
+                return True
             except FileExistsError:
                 if self._same(id, data, "a request"):
                     break  # else answered, and so removed, while we looked: look again
@@ -332,7 +333,7 @@ class Mailbox:
     def revive(self, id: str) -> None:
         """Bring a dead letter back with fresh tries: its marker moves to work/ID/, and divides old tries from new."""
         work = self.work(id)
-        if not self.is_dead(id):
+        if f"{id}.json" not in files.names(self.dead_fd):  # not `is_dead`: here a failing disk raises
             raise BadFile(f"{self.name}: {id}: there is no dead letter of this ID")
         tries.make(work)
         last = max((one.number for one in tries.all_tries(work)), default=0)

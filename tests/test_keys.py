@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import signal
 import urllib.parse
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.models.keys import BLOT, Blotter, NoKey, key_of
+from agents.models.keys import BLOT, Blotter, NoKey, guard_memory, key_of
 from agents.models.profile import Profile
+from agents.sandbox.syscalls import PR_SET_DUMPABLE, prctl
 
 KEY = "sk-or-v1-0123456789abcdefFEDCBA+/=98765"
 
@@ -81,3 +83,35 @@ def test_documents_are_blotted_out_in_depth() -> None:
 
 def test_without_keys_nothing_changes() -> None:
     assert Blotter([]).clean({"a": "b"}) == {"a": "b"} and os.environ
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_process_that_guards_its_memory_shows_its_environment_to_none_of_its_user(guarded: bool) -> None:
+    """Both ends are forked, and are nobody where this is run by root, who may look everywhere."""
+    ready, tell = os.pipe()
+    holder = os.fork()
+    if holder == 0:
+        become_nobody()
+        if guarded:
+            guard_memory()
+        os.write(tell, b"x")
+        signal.pause()
+    os.read(ready, 1)
+    looker = os.fork()
+    if looker == 0:
+        become_nobody()
+        try:
+            seen = bool(Path(f"/proc/{holder}/environ").read_bytes())
+        except OSError:
+            seen = False
+        os._exit(seen)
+    seen = os.waitstatus_to_exitcode(os.waitpid(looker, 0)[1])
+    os.kill(holder, signal.SIGKILL)
+    os.waitpid(holder, 0)
+    assert seen == (not guarded)
+
+
+def become_nobody() -> None:
+    if os.geteuid() == 0:
+        os.setuid(65534)
+        prctl(PR_SET_DUMPABLE, 1)  # which a change of user has taken

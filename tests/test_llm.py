@@ -170,6 +170,29 @@ def test_json_that_never_fits_is_an_error_that_keeps_the_text(tmp_path: Path, te
     assert len(server.asked()) == 2
 
 
+@pytest.mark.parametrize(
+    ("act", "usd", "kind"),
+    [
+        ({"finish": "length", "text": "It is m"}, 0.15, "truncated"),  # 100 tokens fit it, twice as many do not
+        ({"text": "Ada"}, 0.1002, "unfit"),  # 100 tokens fit it, and not a second time
+        ({"text": "I cannot help with that."}, 0.1002, "refused"),  # … nor at the fallback
+    ],
+    ids=str,
+)
+def test_what_is_paid_is_the_answer_where_the_budget_has_no_room_to_ask_again(
+    tmp_path: Path, act: dict, usd: float, kind: str
+) -> None:
+    price = {"input": 0, "output": 1000}
+    with Scripted(tmp_path / "server", default=act) as server:
+        models = {name: profile(server.url, price=price) for name in ("one", "two")}
+        there = Asking(tmp_path, models, usd=usd)
+        with there.agent():
+            answer = there.ask("Who is it?", schema=None if kind == "refused" else PERSON)
+        assert isinstance(answer, dict) and len(server.asked()) == 1
+    assert (answer["error"]["kind"], answer["text"], answer["profile"]) == (kind, act["text"], "one")
+    assert [one["usd"] for one in answer["attempts"]] == [answer["usd"]] and answer["usd"] > 0
+
+
 def test_a_role_without_an_enabled_profile_is_done_without(tmp_path: Path) -> None:
     there = Asking(
         tmp_path, {"paid": profile("https://example.invalid/v1", key_env="NO_SUCH_KEY"), "off": profile(None)}
@@ -203,7 +226,7 @@ def test_a_replayed_run_sends_nothing(tmp_path: Path) -> None:
         there = Asking(tmp_path, {"one": profile(server.url)})
         with there.agent():
             answer = there.ask("Who is it?")
-    (there.llm / "REPLAY").write_text('{"teacher": "one"}')
+    (there.llm / "REPLAY").write_text('{"profiles": {"teacher": ["one"]}, "lost": []}')
     assert there.ask("Who is it?") == answer
     with pytest.raises(NotReplayed, match=r"llm/outbox/[0-9a-f]{40}.json: is not among the replayed calls"):
         there.ask("Who else?")

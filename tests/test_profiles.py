@@ -123,3 +123,19 @@ def test_a_role_names_profiles_that_exist(tmp_path: Path) -> None:
         _config.ConfigError, match=r"roles: judge: there is no profile 'lcoal' in models:; did you mean local\?"
     ):
         config(tmp_path, {"models": {"local": OWN}}, {"judge": {"prefer": "lcoal"}})
+
+
+@pytest.mark.parametrize("place", ["key_env", "key_file"])
+def test_a_key_in_the_place_of_its_name_is_refused_and_not_told(tmp_path: Path, place: str) -> None:
+    key = "sk-or-v1-0123456789abcdef"
+    with pytest.raises(_config.ConfigError, match=f"one: {place}: must be .*never the key") as error:
+        config(tmp_path, {"models": {"one": {**OWN, place: key}}})
+    assert key not in str(error.value)
+
+
+def test_files_that_hold_keys_are_hidden_from_others(tmp_path: Path) -> None:
+    models = {"one": {**OWN, "key_file": "~/keys/one"}, "off": {**OWN, "endpoint": None, "key_file": "/keys/off"}}
+    hidden = config(tmp_path, {"models": models}).hidden
+    assert set(hidden) == {Path("~/keys/one").expanduser(), Path("/keys/off")}
+    servers = {"notes": {"command": ["notes"], "env": {"NOTES_TOKEN": "x"}}}
+    assert config(tmp_path, {"mcp": servers}).hidden == [tmp_path / "infra.yaml"]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import _secrets
 
 FORMS = (
+    "sk-or-v1-" + "0a" * 32,
     "sk-" + "a1B2" * 12, "sk-proj-" + "Ab1_" * 3 + "Z" * 30, "sk-ant-api03-" + "x9" * 40, "ghp_" + "a" * 36,
     "github_pat_" + "A1" * 20, "glpat-" + "a" * 20, "AKIA" + "ABCD" * 4, "hf_" + "aB" * 17, "AIza" + "a" * 35,
     "nvapi-" + "a" * 64, "gsk_" + "aB3d" * 13, "xai-" + "aB3d" * 20, "xoxb-" + "1234567890-" * 3,

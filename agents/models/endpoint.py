@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from agents.models import structured
+from agents.models.keys import Blotter
 from agents.models.profile import Profile
 
 MAX_BODY = 16 * 1024 * 1024  # bytes of an answer: what is longer is no chat completion
@@ -93,9 +94,14 @@ def ask(
     parameters: Mapping[str, Any],
     schema: Any = None,
 ) -> Answer:
-    """Send one question and return its answer; raises Failure."""
+    """Send one question and return its answer; raises Failure. A key that the server sends back is blotted out of both.
+
+    That comes first: half of a key, where an error or a message cuts the text, nobody could find any more.
+    """
+    clean = Blotter([key]).clean
     began, data = time.monotonic(), json.dumps(body(profile, messages, parameters, schema)).encode()
     status, headers, raw = _exchange(opened, profile, key, data)
+    raw = clean(raw)
     if status != 200:
         raise _refused(profile, status, headers, raw)
     document = _document(profile, raw)
@@ -114,7 +120,8 @@ def ask(
     if finish in ("stop", "unknown") and len(text) <= REFUSAL_LONGEST and REFUSAL.match(text):
         finish = "refusal"
     tokens = _tokens(document.get("usage"), len(data), len(text.encode("utf-8", "replace")))
-    return Answer(str(text), finish, str(document.get("model") or profile.model), tokens, time.monotonic() - began)
+    model = clean(str(document.get("model") or profile.model))
+    return Answer(clean(str(text)), finish, model, tokens, time.monotonic() - began)
 
 
 def _exchange(opened: Any, profile: Profile, key: str, data: bytes) -> tuple[int, Mapping[str, str], bytes]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import ctypes
+import json
 import os
+import resource
 import stat
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,31 @@ from bus import files
 BLOT = "[key]"
 LEAST = 8  # characters; what is shorter is no key, and blotting it out would tear words apart
 MAX_KEY = 4096  # bytes of a key file
+PR_SET_DUMPABLE = 4  # <sys/prctl.h>
 
 
 class NoKey(Exception):
     """A key that is not there or not safe where it is; one line: where, what, what to do. It never holds the key."""
+
+
+def guard_memory() -> None:
+    """Let no core be made of this process, and none of the same user look into it: it holds keys, or may hand them on.
+
+    It holds until the next exec. Root looks nevertheless, unless it runs apart (agents/sandbox/apart.py).
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # also where cores go to a program, which no limit stops
+
+
+def key_files(infra: Mapping[str, Any]) -> list[Path]:
+    """The key files that any profile of a checked infra.yaml names, enabled or not: others see them empty."""
+    named = (given.get("key_file") for given in (infra.get("models") or {}).values())
+    return [Path(one).expanduser() for one in named if one]
+
+
+def key_variables(enabled: Iterable[Profile]) -> dict[str, str]:
+    """What of this process's environment the `llm` agent needs for the keys of these profiles, and no other process."""
+    return {one.key_env: os.environ[one.key_env] for one in enabled if one.key_env in os.environ}
 
 
 def key_of(profile: Profile) -> str:
@@ -60,7 +84,9 @@ class Blotter:
         self.forms = sorted(forms, key=len, reverse=True)  # a longer form first, or its rest would stay
 
     def clean(self, value: Any) -> Any:
-        """The same document with every key in its texts, keys of mappings included, blotted out."""
+        """The same document, or bytes, with every key in its texts, keys of mappings included, blotted out."""
+        if isinstance(value, bytes):
+            return str(self.clean(value.decode("latin-1"))).encode("latin-1")
         if isinstance(value, str):
             for form in self.forms:
                 value = value.replace(form, BLOT)
@@ -73,9 +99,11 @@ class Blotter:
 
 
 def forms_of(key: str) -> set[str]:
-    """A key and its encodings: percent, base64 at each of its three alignments, hex, reversed."""
+    """A key and its encodings: percent, base64 at each of its three alignments, hex, reversed; as JSON writes them."""
     data = key.encode()
-    found = {key, key[::-1], urllib.parse.quote(key, safe=""), data.hex(), data.hex().upper()}
+    found = {key, key[::-1], urllib.parse.quote(key, safe=""), urllib.parse.quote(key), data.hex(), data.hex().upper()}
+    found |= {json.dumps(form)[1:-1] for form in found}
+    found |= {form.replace("/", "\\/") for form in found}  # as some servers write it
     for lead in range(3):
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             found.add(_certain(encode(b"\0" * lead + data).decode("ascii"), lead, len(data)))

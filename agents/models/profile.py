@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 PRICES = Path(__file__).with_name("prices.json")
+PRICES_NAME = "agents/models/prices.json"  # as people are told
 CAPABILITIES = ("json_schema", "json_object", "tools", "stream")
 PROFILE_KEYS = (
     *("endpoint", "model", "key_env", "key_file", "capabilities", "context", "max_output", "price", "concurrency"),
     "timeout_s",
 )
 ROLE_KEYS = ("needs", "prefer", "fallback", "max_tokens", "temperature")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")  # as shells have them
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})  # where no transport needs to be secret
 MILLION = 1_000_000
 
@@ -88,9 +91,10 @@ def problem(given: Mapping[str, Any]) -> str:
         return "endpoint: http would send the key readable; write https"
     if not isinstance(given.get("model"), str) or not given["model"]:
         return "model: is missing; write the name that the endpoint knows it by"
-    for key in ("key_env", "key_file"):
-        if not isinstance(given.get(key, ""), str):
-            return f"{key}: must be a name"
+    if not VARIABLE.fullmatch(str(given.get("key_env") or "KEY")):  # perhaps the key itself, so it is not told
+        return "key_env: must be the name of an environment variable, like OPENROUTER_API_KEY, and never the key"
+    if not str(given.get("key_file") or "/").startswith(("/", "~/")):  # it is read, and hidden, from several folders
+        return "key_file: must be the path of a file, from / or ~/ on, and never the key"
     for key in ("context", "max_output", "concurrency", "timeout_s"):
         value = given.get(key, 1)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 10**9:
@@ -150,11 +154,16 @@ def chain(role: Role, enabled: Mapping[str, Profile]) -> list[Profile]:
 
 
 @functools.cache
-def _prices() -> dict[str, dict[str, dict[str, float]]]:
-    return dict(json.loads(PRICES.read_bytes())["hosts"])
+def _table() -> dict[str, Any]:
+    return dict(json.loads(PRICES.read_bytes()))
+
+
+def priced_on() -> str:
+    """The date of the table of prices, YYYY-MM-DD."""
+    return str(_table()["as_of"])
 
 
 def listed(endpoint: str, model: str) -> Price | None:
     """A model's price in the dated table beside this file, by the endpoint's host and the exact name; None: unknown."""
-    price = _prices().get(urlsplit(endpoint).hostname or "", {}).get(model)
+    price = _table()["hosts"].get(urlsplit(endpoint).hostname or "", {}).get(model)
     return Price(**price) if price else None

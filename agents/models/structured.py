@@ -90,6 +90,10 @@ def parsed(text: str, schema: Mapping[str, Any]) -> tuple[Any, list[str]]:
     mended: list[str] = []
     try:
         document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+    except Unfit:
+        if text.lstrip()[:1] in ("{", "["):
+            raise
+        document, mended = _found(text, schema)  # words before it, of which NaN is one
     except (ValueError, RecursionError):
         document, mended = _found(text, schema)
     if not isinstance(document, dict | list):

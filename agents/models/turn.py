@@ -16,7 +16,7 @@ from agents.models import endpoint, structured
 from agents.models.aimd import How
 from agents.models.endpoint import Answer, Failure
 from agents.models.exchange import Exchange
-from agents.models.ledger import EXTRA_PER_MESSAGE, EXTRA_TOKENS
+from agents.models.ledger import EXTRA_PER_MESSAGE, EXTRA_TOKENS, BudgetGone
 from agents.models.profile import Profile
 
 PASSING = frozenset({"busy", "server", "timeout", "connection", "malformed"})  # what another attempt may not meet
@@ -60,6 +60,10 @@ class Turn:
             except Failure as failure:
                 failures.append(failure)
                 continue
+            except BudgetGone:
+                if found is None:
+                    raise
+                break  # what was said is paid, whatever it is worth
             if not found["error"] or found["error"]["kind"] not in ELSEWHERE:
                 break
         clean = self.exchange.blotter.clean
@@ -79,13 +83,26 @@ class Turn:
         answer = self.sent(profile, messages, parameters)
         if answer.finish == "length" and parameters["max_tokens"] < profile.max_output:
             parameters["max_tokens"] = min(ROOM * parameters["max_tokens"], profile.max_output)
-            answer = self.sent(profile, messages, parameters)
+            answer = self.better(answer, profile, messages, parameters)
         found = judged(profile, answer, schema)
         if found["error"] and found["error"]["kind"] == "unfit":  # once more, with what is wrong
             again = f"That did not fit: {found['error']['message']}. Answer again with the JSON document alone."
             messages += [{"role": "assistant", "content": answer.text}, {"role": "user", "content": again}]
-            found = judged(profile, self.sent(profile, messages, parameters), schema)
+            found = judged(profile, self.better(answer, profile, messages, parameters), schema)
         return found
+
+    def better(
+        self,
+        first: Answer,
+        profile: Profile,
+        messages: Sequence[Mapping[str, str]],
+        parameters: Mapping[str, Any],
+    ) -> Answer:
+        """Another answer; the first where the budget has no room for another, as that one is paid."""
+        try:
+            return self.sent(profile, messages, parameters)
+        except BudgetGone:
+            return first
 
     def sent(self, profile: Profile, messages: Sequence[Mapping[str, str]], parameters: Mapping[str, Any]) -> Answer:
         """One answer, after as many attempts as it takes; raises the last Failure."""

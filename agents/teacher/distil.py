@@ -71,12 +71,16 @@ class Account:
 
 @dataclass
 class Teacher:
-    """Asks the prompts of one round. `texts` is {source id: text}; `topic_of` gives the topic's slug of a text."""
+    """Asks the prompts of one round. `texts` is {source id: text}; `topic_of` gives the topic's slug of a text.
+
+    `ahead`: the judge is asked about each pair at once, which a pilot does itself for a few.
+    """
 
     job: Any
     texts: Mapping[str, str]
     topic_of: Callable[[str, str], str]
     account: Account = field(default_factory=Account)
+    ahead: bool = True
 
     def pairs(self, feed: Iterator[Prompt], wanted: int) -> list[Pair]:
         """About `wanted` pairs, or all that the prompts, the model and the budget give."""
@@ -96,17 +100,23 @@ class Teacher:
     def asked(self, wave: list[Prompt], before: int) -> dict[int, list[Pair]]:
         """{place in the wave: the pairs that hold}; the judge, if there is one, is asked about each at once."""
         found: dict[int, list[Pair]] = {}
+        unpaid: dict[int, str] = {}
         questions = (Question(one.messages(), SCHEMA, one.sample) for one in self.until_gone(wave))
         for place, answer in self.job.models.all("teacher", questions):
             how = self.outcome(answer)
             self.account.answers[how] += 1
+            self.account.prompts += 1
+            if isinstance(answer, Unanswered) and answer.kind == "budget":
+                unpaid[place] = answer.message
             if how == "good":
                 self.account.chunks.add(wave[place].chunk.key)
                 found[place] = list(self.holding(answer, wave[place]))
-                self.show([pair.example for pair in found[place]])
+                self.show([pair.example for pair in found[place]] if self.ahead else [])
             if (done := self.account.answers.total()) % SAY_EVERY == 0:
                 now = before + sum(map(len, found.values()))
                 self.job.say(f"{done} answers of the teacher, {now} pairs that hold", answers=done, pairs=now)
+        if unpaid:
+            self.account.gone = unpaid[min(unpaid)]  # whichever was told first
         return found
 
     def show(self, examples: Iterable[Example]) -> None:
@@ -120,7 +130,6 @@ class Teacher:
         for one in wave:
             if self.account.gone:
                 return
-            self.account.prompts += 1
             yield one
 
     def outcome(self, answer: Mapping[str, Any] | Unanswered) -> str:

@@ -19,7 +19,7 @@ import click
 
 from tests.crash.row import Row
 
-PARTS = ("steps", "kills", "races", "power", "disk", "input", "moves", "blind", "model")
+PARTS = ("steps", "kills", "races", "power", "disk", "input", "moves", "blind", "model", "calls")
 
 
 def rows(part: str, seed: int, quick: bool) -> Iterator[Row]:

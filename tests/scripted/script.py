@@ -26,6 +26,8 @@ ACT
     status       429, 500, 503, 529 …                     retry_after   seconds, or {"date_s": 2}: as a date
     error        an object sent as {"error": …}, by status 200, too
     raw, type    the literal body and its content type    redirect  a Location
+    headers      more headers: {name: value}
+    {key} in any of these texts stands for the key that the request came with; other forms of it: reveal.py
     wire         whole | drip (a piece each drip_s) | cut (hangs up in the middle) | hang up (before the first byte)
                  | silent (never answers) | close (closes after the answer, though it promised not to)
 """
@@ -55,6 +57,7 @@ ACT: dict[str, Any] = {
     "raw": None,
     "type": None,
     "redirect": None,
+    "headers": {},
     "wire": "whole",
     "drip_s": 0.05,
 }

@@ -1,8 +1,8 @@
 """Serve a script over HTTP/1.1 on loopback, in one thread; log each request as a line of JSON when it has ended.
 
-A line holds nth, try, rule, at_s, took_s, at_once, method, path, headers (names), authorization, body, status, finish,
-tokens, and three that tests count by: `billed` (an answer was made, whether or not it arrived), `whole` (all of it was
-sent) and `hung_up` (the client left first).
+A line holds nth, try, rule, at_s, took_s, at_once, method, path, headers (names), head (its lines, but for the
+authorization), authorization, body, status, finish, tokens, and three that tests count by: `billed` (an answer was
+made, whether or not it arrived), `whole` (all of it was sent) and `hung_up` (the client left first).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 from tests.scripted import bodies
 from tests.scripted.ceiling import Ceiling
+from tests.scripted.reveal import revealed
 from tests.scripted.script import Script
 
 LONGEST_HEAD = 65536  # bytes
@@ -54,6 +55,7 @@ class Server:
         lower = {key.lower(): value for key, value in headers.items()}
         data = await reader.readexactly(int(lower.get("content-length", 0)))
         row: dict[str, Any] = {"at_s": self._now(), "method": method, "path": path, "headers": list(headers)}
+        row["head"] = [line for line in head if not line.lower().startswith("authorization:")]
         row |= {"authorization": lower.get("authorization"), "billed": False, "whole": False, "hung_up": False}
         exchange = Exchange(reader, writer, row, self._write)
         try:
@@ -85,6 +87,7 @@ class Server:
         except (ValueError, AssertionError):
             return await exchange.send(404 if data else 400, bodies.error(404, None))
         facts, act, chance = self.script.choose(row["body"])
+        act = revealed(act, row["authorization"])
         row |= facts
         full = self.ceiling.take(time.monotonic())
         row["at_once"] = self.ceiling.at_once
@@ -122,6 +125,7 @@ class Exchange:
             return
         more = [f"Retry-After: {_retry_after(act['retry_after'])}"] if act["retry_after"] is not None else []
         more += [f"Location: {act['redirect']}"] if act["redirect"] else []
+        more += [f"{name}: {value}" for name, value in act["headers"].items()]
         await self.send(act["status"], data, act["type"] or kind, more, act["wire"], act["drip_s"])
 
     async def _left_within(self, seconds: float) -> bool:

@@ -1,0 +1,1 @@
+"""Say before a run what it will cost: what it will ask, at which rates, and what a pilot of it measured."""

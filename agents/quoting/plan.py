@@ -1,0 +1,222 @@
+"""From rates to amounts: how many calls of each kind a run makes, their tokens, dollars and seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
+
+from agents._ask import WINDOW, Question
+from agents._config import Config
+from agents.asking import scenarios
+from agents.exam.rules import TAUGHT_ITEMS
+from agents.improve import GROWTH
+from agents.models.ledger import EXTRA_PER_MESSAGE, EXTRA_TOKENS
+from agents.models.profile import PRICES_NAME, Profile, Role, chain, priced_on, profiles, roles
+from agents.quoting.ahead import Ahead, Sent, largest, sent
+from agents.quoting.rates import (
+    COMPARED,
+    FOREIGN,
+    JUDGED,
+    LOOKUP,
+    MAP,
+    PAIRS,
+    SCENARIOS,
+    STUDY,
+    Rates,
+)
+from agents.teacher.distil import ENOUGH
+from agents.teacher.prompts import PAIRS as ASKED_FOR
+from agents.teacher.prompts import SCHEMA
+
+ROLE = {MAP: "researcher", STUDY: "researcher", LOOKUP: "researcher", SCENARIOS: "researcher", PAIRS: "teacher"}
+ROLE |= {JUDGED: "judge", COMPARED: "judge"}
+AGENT = {MAP: "research", STUDY: "research", LOOKUP: "collect", SCENARIOS: "collect", PAIRS: "generate"}
+AGENT |= {JUDGED: "generate", COMPARED: "evaluate"}  # `generate` asks the judge in advance, and it stands in its books
+EXAMINED = 0.2  # of the families, those that are held out of training: unseen and validation
+
+
+@dataclass(frozen=True)
+class Who:
+    """Whom a role asks here: the profile, and where its price is from ("" where nobody knows it)."""
+
+    role: Role
+    profile: Profile
+    price_from: str
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Some calls: tokens in all, dollars (None: no price is known), seconds of answering one after another."""
+
+    calls: float = 0.0
+    input: float = 0.0
+    output: float = 0.0
+    usd: float | None = 0.0
+    seconds: float = 0.0
+
+    def __add__(self, other: Amount) -> Amount:
+        usd = None if self.usd is None or other.usd is None else self.usd + other.usd
+        sums = (self.calls + other.calls, self.input + other.input, self.output + other.output)
+        return Amount(*sums, usd, self.seconds + other.seconds)
+
+
+def total(amounts: Iterable[Amount]) -> Amount:
+    return sum(amounts, Amount())
+
+
+def asked(config: Config) -> dict[str, Who]:
+    """Whom each role asks here, by role; a role that is done without a model is left out.
+
+    While a dollar budget stands, the first profile with a price answers, as the `llm` agent has it.
+    """
+    enabled, found = profiles(config.infra), {}
+    budget = config.infra["budget"] or {}
+    dollars = any("usd" in one for one in (budget, budget.get("call") or {}, *(budget.get("steps") or {}).values()))
+    for name, role in roles(config.roles).items():
+        able = chain(role, enabled)
+        if able:
+            one = next((each for each in able if each.price), able[0]) if dollars else able[0]
+            own = "price" in config.infra["models"][one.name] and config.infra["models"][one.name]["price"] is not None
+            where = "config/infra.yaml" if own else f"{PRICES_NAME} of {priced_on()}" if one.price else ""
+            found[name] = Who(role, one, where)
+    return found
+
+
+class Plan:
+    """What a run of `ahead` comes to with these models, at any rates."""
+
+    def __init__(self, ahead: Ahead, who: Mapping[str, Who]) -> None:
+        self.ahead, self.who = ahead, who
+        self.rounds = ahead.goal.rounds if isinstance(ahead.goal.rounds, int) else 1
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of calls that this run makes, in the order of its steps."""
+        ahead, found = self.ahead, []
+        for kind, role in ROLE.items():
+            there = role in self.who and AGENT[kind] in ahead.steps
+            there = there and (kind != LOOKUP or ahead.has_tools("collect"))
+            if there and (kind != JUDGED or "teacher" in self.who):  # nobody judges what was cut from the sources
+                found.append(kind)
+        return tuple(found)
+
+    def profile(self, kind: str) -> Profile:
+        return self.who[ROLE[kind]].profile
+
+    @cached_property
+    def known(self) -> dict[str, Sent]:
+        """The mean question of each kind but the prompts, without what earlier answers put into it."""
+        ahead, made = self.ahead, {}
+        questions = {
+            MAP: lambda: [ahead.map()],
+            STUDY: ahead.studies,
+            LOOKUP: ahead.lookups,
+            SCENARIOS: ahead.batches,
+            JUDGED: lambda: [ahead.empty_judged()],
+            COMPARED: lambda: [ahead.empty_compared()],
+        }
+        for kind in self.kinds:
+            if kind in questions:
+                sizes = [sent(one, self.profile(kind)) for one in questions[kind]()]
+                n = len(sizes) or 1
+                sums = (sum(one.bytes for one in sizes), sum(one.schema for one in sizes))
+                messages = max((one.messages for one in sizes), default=0)
+                made[kind] = Sent(round(sums[0] / n), round(sums[1] / n), messages)
+                self.counts[kind] = len(sizes)
+        return made
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        return {}
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        return self.ahead.sizes(self.profile(PAIRS))
+
+    @cached_property
+    def chunks(self) -> int:
+        return len({one.chunk.key for one in self.ahead.prompts})
+
+    @cached_property
+    def prompt(self) -> Sent:
+        """The first prompt: its schema and messages are those of all."""
+        first = self.ahead.prompts[:1]
+        return sent(Question(first[0].messages(), SCHEMA), self.profile(PAIRS)) if first else Sent(0, 0, 1)
+
+    # -- how many -------------------------------------------------------------------------------------------
+
+    def prompts(self, rates: Rates, wanted: int) -> int:
+        """How many prompts are asked until `wanted` different pairs hold, wave by wave, as agents/teacher/distil.py."""
+        there, done = len(self.sizes) - 1, 0
+        while done < there and (found := rates.new.at(done, self.chunks)) < ENOUGH * wanted:
+            done = min(there, done + max(1, ceil((wanted - found) / ASKED_FOR)))
+        return done
+
+    def calls(self, rates: Rates) -> dict[str, float]:
+        """How many calls of each kind there are, over all rounds."""
+        known, wanted = self.known, self.ahead.wanted if PAIRS in self.kinds else 0
+        prompts = [self.prompts(rates, n) for n in self.wants(wanted)] if wanted else []
+        taught = sum(
+            min(n, rates.new.at(asked, self.chunks)) for n, asked in zip(self.wants(wanted), prompts, strict=False)
+        )
+        exams = rates.exams.at(taught)
+        held_out = EXAMINED * (self.ahead.scale.families + exams) if COMPARED in self.kinds else 0.0
+        tools = rates.tool_rounds if self.ahead.has_tools("research") else 1.0
+        found = {
+            MAP: 1.0 * self.rounds,
+            STUDY: self.counts.get(STUDY, 0) * tools * self.rounds,
+            LOOKUP: self.counts.get(LOOKUP, 0) * rates.tool_rounds * self.rounds,
+            SCENARIOS: self.counts.get(SCENARIOS, 0) / scenarios.lacking([]) * rates.batches,
+            PAIRS: float(sum(prompts)),
+            JUDGED: sum(rates.apart.at(n, self.chunks) for n in prompts) + exams,
+            COMPARED: 2 * rates.long * (TAUGHT_ITEMS + held_out) * self.rounds,
+        }
+        return {kind: found[kind] for kind in self.kinds if kind in known or kind == PAIRS}
+
+    def wants(self, first: int) -> list[int]:
+        """Pairs wanted of the teacher, round by round; `improve` asks for a quarter more each time."""
+        goal, found = self.ahead.goal.examples, [first]
+        for _ in range(self.rounds - 1):
+            found.append(ceil(GROWTH * goal))
+            goal += found[-1]
+        return found
+
+    # -- what they take -------------------------------------------------------------------------------------
+
+    def amounts(self, rates: Rates) -> dict[str, Amount]:
+        """What the calls of each kind come to."""
+        return {kind: self.amount(kind, n, rates) for kind, n in self.calls(rates).items()}
+
+    def amount(self, kind: str, calls: float, rates: Rates) -> Amount:
+        profile, price = self.profile(kind), self.profile(kind).price
+        size = self.prompt if kind == PAIRS else self.known[kind]
+        told: float = size.bytes + rates.foreign[kind]
+        if kind == PAIRS and calls:
+            first = min(len(self.sizes) - 1, round(calls))
+            told = self.sizes[first] / first
+        around = 0.0
+        if kind not in rates.measured:
+            told, around = told + size.schema * rates.schema_counted, size.messages * rates.message_tokens
+        input = calls * (told * rates.tokens_per_byte[kind] + around)
+        output = calls * min(rates.output[kind], profile.max_output)
+        usd = price.usd(1, 0) * input + price.usd(0, 1) * output if price else None
+        if price and usd is not None:
+            usd -= (price.usd(1, 0) - price.usd(1, 0, 1)) * input * rates.cached.get(kind, 0.0)
+        at_once = max(1, min(profile.concurrency, WINDOW, ceil(calls)))
+        return Amount(calls, input, output, usd, calls * rates.seconds[kind] / at_once)
+
+    def largest(self) -> tuple[int, int]:
+        """The most tokens that one call may take, (in, out), as it is reserved: a call budget must hold them."""
+        found = []
+        for kind in self.kinds:
+            who, size = self.who[ROLE[kind]], self.prompt if kind == PAIRS else self.known[kind]
+            told = size.bytes + size.schema
+            if kind == PAIRS:
+                told = max((b - a for a, b in zip(self.sizes, self.sizes[1:], strict=False)), default=0) + size.schema
+            elif kind == STUDY:
+                told = largest(self.ahead.studies(), who.profile)
+            most = min(who.role.max_tokens, who.profile.max_output)
+            found.append((told + round(FOREIGN[kind].high if kind in FOREIGN else 0), most, size.messages))
+        return max(((b + EXTRA_TOKENS + EXTRA_PER_MESSAGE * m, out) for b, out, m in found), key=sum, default=(0, 0))

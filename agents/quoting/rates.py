@@ -1,0 +1,129 @@
+"""What is assumed of a call before one is answered: three sets of rates, low, expected and high.
+
+Each is a round figure with its reason; a pilot (agents/quoting/pilot.py) puts measured ones in their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf
+from typing import NamedTuple
+
+from agents.teacher.prompts import KINDS as KINDS_OF_PAIRS
+
+MAP, STUDY, LOOKUP, SCENARIOS = "a map of the domain", "a topic", "a topic, with tools", "error scenarios"
+PAIRS, JUDGED, COMPARED = "pairs about a chunk", "is a pair right", "which answer is better"
+KINDS = (MAP, STUDY, LOOKUP, SCENARIOS, PAIRS, JUDGED, COMPARED)
+
+
+class Range(NamedTuple):
+    """What a figure is at least, most likely, and at most."""
+
+    low: float
+    expected: float
+    high: float
+
+
+# English prose has 4 to 5 bytes a token in the vocabularies of today's models, code and names 3 and fewer.
+BYTES_PER_TOKEN = Range(4.8, 4.0, 2.8)  # low: of tokens
+MESSAGE_TOKENS = Range(3, 8, 32)  # that a chat template puts around a message
+# A schema that goes along by response_format: servers that only steer by it count nothing, others all of it.
+SCHEMA_COUNTED = Range(0.0, 0.5, 1.0)
+OUTPUT = {  # tokens of an answer; models that think aloud write several times as many, which only a pilot shows
+    MAP: Range(150, 500, 1500),  # a slug, some sources and keywords a topic
+    STUDY: Range(300, 900, 1800),  # up to twelve claims of one or two sentences
+    LOOKUP: Range(60, 300, 1200),  # some calls of tools, or the study itself
+    SCENARIOS: Range(1000, 2000, 3500),  # ten scenarios of five sentences
+    PAIRS: Range(250, 700, 1500),  # up to five pairs of four texts, the span among them
+    JUDGED: Range(60, 120, 300),  # three scores with a sentence each
+    COMPARED: Range(20, 60, 200),  # a sentence and a word
+}
+FOREIGN = {  # bytes of what earlier answers put into a question
+    LOOKUP: Range(0, 12_000, 48_000),  # what tools said in the rounds before
+    SCENARIOS: Range(0, 0, 2_000),  # the symptoms that are there already, from the second asking on
+    JUDGED: Range(500, 900, 1_600),  # a span with 300 characters on each side, question and answer
+    COMPARED: Range(400, 1_000, 3_000),  # question, reference, two answers
+}
+HELD = Range(4.5, 3.2, 1.5)  # of five pairs, those that hold: the fewer, the more prompts are asked
+BATCHES = Range(5, 6, 12)  # askings of ten scenarios until a group has fifty that differ; fifteen at most
+ROUNDS_OF_TOOLS = Range(1, 3, 5)  # calls for a question that may be looked up: agents/_consult.py allows five
+EXAMS = Range(0.2, 0.6, 0.9)  # exam wordings for each pair: one a family, and families have one to six pairs
+LONG = Range(0.3, 0.6, 1.0)  # of the exam's questions, those with a long answer: a judge compares only these
+LATENCY_S = Range(0.3, 1.0, 4.0)  # until an answer begins
+TOKENS_PER_S = Range(150.0, 60.0, 15.0)  # of one answer, as it is written
+
+
+class Growth(NamedTuple):
+    """How a count grows with a size: `share` of it at `seen`, by the power law from there (Heaps, 1978)."""
+
+    share: float = 1.0
+    seen: float = 1.0
+    power: float = 1.0
+
+    def at(self, size: float) -> float:
+        return self.share * size * (size / self.seen) ** (self.power - 1) if size > 0 else 0.0
+
+
+class Yield(NamedTuple):
+    """What prompts about chunks give: `chunks` by how many chunks there are, asked about in all kinds once.
+
+    Of one chunk, k prompts tell k / (half + k) of what it holds: Clench's curve of how finds accumulate (Soberón and
+    Llorente, 1993), which lies between a chunk that never ends (half: inf) and one that is drawn from at random.
+    """
+
+    chunks: Growth
+    half: float = inf
+
+    def at(self, prompts: float, chunks: int) -> float:
+        """How many different ones so many prompts give, about `chunks` chunks in turn."""
+        touched = min(float(chunks), prompts / len(KINDS_OF_PAIRS))
+        if touched <= 0:
+            return 0.0
+        return self.chunks.at(touched) * self.told(prompts / touched) / self.told(len(KINDS_OF_PAIRS))
+
+    def told(self, prompts: float) -> float:
+        return prompts if self.half == inf else prompts / (self.half + prompts)
+
+    def times(self, factor: float) -> Yield:
+        return self._replace(chunks=self.chunks._replace(share=self.chunks.share * factor))
+
+
+@dataclass(frozen=True)
+class Rates:
+    """One set of assumptions: by kind of call, what it takes; then how many calls there are."""
+
+    tokens_per_byte: Mapping[str, float]
+    output: Mapping[str, float]
+    seconds: Mapping[str, float]
+    foreign: Mapping[str, float]
+    message_tokens: float
+    schema_counted: float
+    new: Yield  # different questions of pairs that hold
+    apart: Yield  # pairs that a judge is asked about: one that is given again is the same call
+    exams: Growth  # exam wordings for different questions: one a family
+    batches: float
+    tool_rounds: float
+    long: float
+    cached: Mapping[str, float] = field(default_factory=dict)  # share of the input
+    measured: frozenset[str] = frozenset()  # kinds whose tokens_per_byte holds all that is counted
+
+
+def prior(place: int) -> Rates:
+    """The rates before anything was asked: of the low (0), the expected (1) or the high (2) end."""
+    seconds = {kind: LATENCY_S[place] + one[place] / TOKENS_PER_S[place] for kind, one in OUTPUT.items()}
+    held = Yield(Growth(HELD[place] * len(KINDS_OF_PAIRS)))
+    return Rates(
+        dict.fromkeys(KINDS, 1 / BYTES_PER_TOKEN[place]),
+        {kind: one[place] for kind, one in OUTPUT.items()},
+        seconds,
+        {kind: FOREIGN[kind][place] if kind in FOREIGN else 0.0 for kind in KINDS},
+        MESSAGE_TOKENS[place],
+        SCHEMA_COUNTED[place],
+        held,
+        held,
+        Growth(EXAMS[place]),
+        BATCHES[place],
+        ROUNDS_OF_TOOLS[place],
+        LONG[place],
+    )
