@@ -71,12 +71,13 @@ class Quoting:
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return dict(json.loads(ended.stdout))
 
-    def pipeline(self) -> None:
-        """bin/pipeline up to the end of `filter`, whose answer ends the flow."""
+    def pipeline(self, runs: Path | None = None) -> None:
+        """bin/pipeline to the end of `filter`; the step after it, for the flow's sake, has not what it reads."""
         argv = [sys.executable, str(ROOT / "bin/pipeline"), str(self.goal), "--config", str(self.config)]
-        argv += ["--runs", str(self.run.parent)]
+        runs = runs or self.run.parent
+        argv += ["--runs", str(runs)]
         ended = subprocess.run(argv, capture_output=True, text=True, env=environment(), timeout=480)
-        assert (self.run / "40-filter/outbox/r1/reply.json").exists(), ended.stdout + ended.stderr
+        assert (runs / "quoted/40-filter/outbox/r1/reply.json").exists(), ended.stdout + ended.stderr
 
     def spent(self) -> float:
         return Tally(self.run / "llm" / NAME).look().usd

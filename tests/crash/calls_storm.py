@@ -109,7 +109,9 @@ class Storm:
 
     def billed_twice(self) -> int:
         """Whole answers to a body beyond its first."""
-        bodies = Counter(json.dumps(row["body"], sort_keys=True) for row in self.rows() if row["billed"] and row["whole"])
+        bodies = Counter(
+            json.dumps(row["body"], sort_keys=True) for row in self.rows() if row["billed"] and row["whole"]
+        )
         return sum(count - 1 for count in bodies.values())
 
     def asked_again(self) -> list[str]:
