@@ -56,10 +56,17 @@ class Unanswered:
 
 
 class Asker:
-    """What one step asks of models."""
+    """What one step asks of models. `heard` is told the ID of an answer that came while it waited."""
 
-    def __init__(self, run: Run, config: Config, step: str, say: Callable[[str], None]) -> None:
-        self.run, self.step, self.say = run, step, say
+    def __init__(
+        self,
+        run: Run,
+        config: Config,
+        step: str,
+        say: Callable[[str], None],
+        heard: Callable[[str], None] = lambda id: None,
+    ) -> None:
+        self.run, self.step, self.say, self.heard = run, step, say, heard
         self._roles, self._enabled = roles(config.roles), profiles(config.infra)
         self._replay: Mapping[str, Any] | None = None
         if SERVICE in run.services and (path := run.folder / SERVICE / REPLAY).exists():
@@ -116,7 +123,7 @@ class Asker:
             return
         feed, open_calls = enumerate(questions), dict[str, list[int]]()
         with Bell([self.mailbox.folder / "outbox", self.mailbox.folder / "dead"]) as bell:
-            heard = time.monotonic()
+            heard, waited = time.monotonic(), False
             while True:
                 more = list(itertools.islice(feed, max(0, window - len(open_calls))))
                 ids = self.put([self.call(role, question) for _, question in more])
@@ -125,13 +132,16 @@ class Asker:
                 if not open_calls:
                     return
                 found = [(id, answer) for id in open_calls if (answer := self._answer(id)) is not None]
+                if found and waited:
+                    self.heard(found[0][0])
                 for id, answer in found:
                     for place in open_calls.pop(id):
                         yield place, answer
                 if found:
-                    heard = time.monotonic()
+                    heard, waited = time.monotonic(), False
                     continue
                 bell.wait()
+                waited = True
                 if time.monotonic() - heard > LONELY_S and not locks.is_held(self.mailbox.folder / "ledger.jsonl"):
                     self.say(f"waits for the llm agent; by hand: bin/agent llm {self.run.name} --watch")
                     heard = time.monotonic()

@@ -34,6 +34,8 @@ from bus.run import Run
 if TYPE_CHECKING:
     from agents._tools import Tools
 
+ANSWER = "answer-"  # how the name of a file in kept/ begins that tells the newest answer of a model
+
 
 class Job(Inputs):
     """One claimed request of a step or a service, and everything that its agent may do with it."""
@@ -127,7 +129,14 @@ class Job(Inputs):
     @cached_property
     def models(self) -> Asker:
         """Who is asked: `profile(role)` is None where a step does without, `one` and `all` ask."""
-        return Asker(self.run, self.config, self.step, self.say)
+        return Asker(self.run, self.config, self.step, self.say, self._heard_answer)
+
+    def _heard_answer(self, id: str) -> None:
+        """Leave the newest answer's name in kept/: a try that is killed after it got on, and is not counted."""
+        if self.folder is None:
+            return
+        before, now = next(self.kept.glob(f"{ANSWER}*"), None), self.kept / f"{ANSWER}{id}"
+        before.rename(now) if before else now.touch()
 
     def spent(self) -> Bill:
         """What the run's model calls came to so far, whoever made them.

@@ -23,9 +23,10 @@ from agents.models.keys import guard_memory
 from agents.models.ledger import BudgetGone, Ledger, Taken
 from agents.models.profile import profiles, roles
 from agents.models.turn import Stopping, Turn, Unanswered
+from agents.models.waiting import Waiting
 from bus.claim import Claim
 
-MOST = 256  # calls in hand at once: the windows of the steps that ask at the same time, see agents/_ask.py
+LOOK_S = 0.02  # between two looks into the inbox: it is long while the judge is asked in advance
 FINISH_S = 10.0  # for calls in flight when asked to stop: they are paid, and the supervisor kills after 15 s
 OUTAGE_S = 30.0  # a call that no endpoint answered is asked again so much later: an outage costs time and nothing else
 
@@ -34,10 +35,10 @@ class Desk(Agent):
     """The `llm` agent: works on many calls at once, each in a thread of its own."""
 
     exchange: Exchange | None = None  # until the books are open; the first beat comes before that
+    waiting: Waiting | None = None
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         guard_memory()
-        self.in_hand: set[str] = set()
         super().__init__(*args, **settings)
         limits, gpu_usd = _budget.call_limits(self.run, self.config), _budget.gpu_usd(self.run)
         try:
@@ -46,6 +47,7 @@ class Desk(Agent):
             raise Busy(str(error)) from None
         enabled = profiles(self.config.infra)
         self.exchange = Exchange(enabled, roles(self.config.roles), ledger, self.stopping)
+        self.waiting = Waiting(self.mailbox, {name: one.concurrency for name, one in enabled.items()})
 
     def answer(self, job: Job) -> dict[str, Any]:
         """The reply to one call; no signal interrupts it, as it is a thread's own."""
@@ -64,27 +66,33 @@ class Desk(Agent):
             raise GiveUp(str(error), "model") from None
 
     def serve(self) -> None:
-        with self.bell, ThreadPoolExecutor(MOST) as pool:
+        assert self.waiting
+        waiting, looked, stale = self.waiting, -LOOK_S, True
+        with self.bell, ThreadPoolExecutor(waiting.most) as pool:
             while not self.stopping.is_set():
-                for claim in self.mailbox.claims(but=list(self.in_hand)):
-                    if self.stopping.is_set() or len(self.in_hand) >= MOST:
-                        claim.release()
-                        break
-                    self.in_hand.add(claim.id)
-                    pool.submit(self._handle, claim)
-                self.bell.wait()
+                soon = None
+                if stale and waiting.hungry and (soon := looked + LOOK_S - time.monotonic()) <= 0:
+                    waiting.look()
+                    looked, stale, soon = time.monotonic(), False, None
+                for id in waiting.next():
+                    if self.stopping.is_set() or (claim := self.mailbox.claim(id)) is None:
+                        waiting.end(id)
+                    else:
+                        pool.submit(self._handle, claim)
+                stale = self.bell.wait(soon) or soon is None or stale
             until = time.monotonic() + FINISH_S
-            while self.in_hand and time.monotonic() < until:
+            while waiting.in_hand and time.monotonic() < until:
                 time.sleep(0.05)
-            if self.in_hand:  # what is in flight may be billed: its reservation stays spent
+            if waiting.in_hand:  # what is in flight may be billed: its reservation stays spent
                 os._exit(0)
 
     def _handle(self, claim: Claim) -> None:
+        assert self.waiting
         try:
             self._attempt(claim)
         finally:
-            self.in_hand.discard(claim.id)
-            self.bell.ring()
+            if self.waiting.end(claim.id):
+                self.bell.ring()
 
     def _clean(self, value: Any) -> Any:
         """Without the keys: an error that nobody foresaw may quote what was sent."""
@@ -97,7 +105,8 @@ class Desk(Agent):
         return super()._tell(code, str(self._clean(text)))
 
     def _describe(self) -> dict[str, Any]:
-        said = f"{len(self.in_hand)} calls in hand" if self.in_hand else ""
+        count = self.waiting.in_hand if self.waiting else 0
+        said = f"{count} calls in hand" if count else ""
         spent = self.exchange.ledger.spent() if self.exchange else None
         numbers = {"tokens": spent.tokens, "usd": round(spent.usd, 6)} if spent else {}
         return {"claim": None, "age_s": 0.0, "say": said, "numbers": numbers, "gpu_s": 0.0}

@@ -55,8 +55,8 @@ def scenes(seconds: float) -> dict[str, tuple[dict[str, Any], float]]:
 class Load:
     """Threads that ask as fast as the pace lets them, for so many seconds."""
 
-    def __init__(self, url: str, seconds: float) -> None:
-        self.url, self.seconds = f"{url}/chat/completions", seconds
+    def __init__(self, url: str, seconds: float, words: str = "") -> None:
+        self.url, self.seconds, self.words = f"{url}/chat/completions", seconds, words
         self.pace, self.stopping = Pace(THREADS), threading.Event()
         self.counts, self._lock = {"ok": 0, "busy": 0, "failed": 0}, threading.Lock()
 
@@ -78,7 +78,7 @@ class Load:
         session.trust_env = False
         while self.pace.enter(self.stopping):
             count += how == "ok"
-            body = {"model": "m", "messages": [{"role": "user", "content": f"{at} {count}"}]}
+            body = {"model": "m", "messages": [{"role": "user", "content": f"{self.words}{at} {count}"}]}
             wait = None
             try:
                 answer = session.post(self.url, json=body, timeout=30)

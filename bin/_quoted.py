@@ -156,11 +156,8 @@ def of_time(told: Mapping[str, Any]) -> Iterator[str]:
     if known:
         yield "minutes: " + ", ".join(f"{one['step']} {span(in_minutes(one['wall_s']), '{:,.1f}')}" for one in known)
     said = span(in_minutes(total["wall_s"]), "{:,.1f}")
-    more = (
-        f"; the own time of {', '.join(told['untimed'])} is not in it: no earlier run here tells"
-        if told["untimed"]
-        else ""
-    )
+    untimed = ", ".join(told["untimed"]) if len(told["untimed"]) < len(told["steps"]) else "the steps"
+    more = f"; without the own work of {untimed}, which no earlier run here tells" if told["untimed"] else ""
     yield f"minutes in all: {said}{more}"
     yield f"GPU minutes: {span(total['gpu_minutes'], '{:,.1f}')}"
 

@@ -259,15 +259,19 @@ class Mailbox:
 
         `but`: IDs that are not tried, such as those that this process works on already.
         """
+        for id in self.asked(but):
+            if (claim := self.claim(id)) is not None:
+                yield claim
+
+    def asked(self, but: Iterable[str] = ()) -> list[str]:
+        """The IDs in the inbox, in order, but for those given up and for `but`; what is no request is refused."""
         names = files.names(self.inbox_fd)
         if len(ids := _ids(names, ".json")) < len(names):
             self._refuse_strange(names)
         if len(ids) > 1:  # of one alone it is known sooner when it is claimed
             ids -= _ids(files.names(self.dead_fd), ".json")
         ids -= frozenset(but)
-        for id in sorted(sorted(ids), key=len):  # an answered one is cleaned up on the way
-            if (claim := self.claim(id)) is not None:
-                yield claim
+        return sorted(sorted(ids), key=len)  # an answered one is cleaned up on the way
 
     def _refuse_strange(self, names: Iterable[str]) -> None:
         for name in sorted(name for name in names if name[0] != "." and not _FILE.fullmatch(name)):

@@ -21,10 +21,11 @@ ANSWERS: dict[
         {"when": {"words": '<answer id="first">'}, "call": "fair judge"},
     ],
 }
+BURSTS = {"every_s": 8, "for_s": 1}  # of 429 to all
 TROUBLE = [  # what a first or second asking meets, by the question's own chance
-    {"when": {"try": 1, "share": 0.08}, "status": 429, "retry_after": 0},
+    {"when": {"try": 1, "share": 0.005}, "status": 429, "retry_after": 0},
     {"when": {"try": [1, 2], "share": 0.05}, "status": 500},
-    {"when": {"try": 1, "share": 0.04}, "wire": "hang up"},
+    {"when": {"try": 1, "share": 0.03}, "wire": "hang up"},
     {"when": {"try": 1, "share": 0.03}, "wire": "cut"},
 ]
 CONCURRENCY = 16
@@ -44,6 +45,7 @@ def troubled(latency_s: list[float]) -> dict[str, Any]:
     return {
         "default": {**ANSWERS["default"], "latency_s": latency_s},
         "rules": [*TROUBLE, *ANSWERS["rules"]],
+        "bursts": BURSTS,
     }
 
 

@@ -64,7 +64,7 @@ def agent(folder: Path, name: str, *arguments: str, config: Path | None = None) 
 def work(folder: Path, *steps: str, config: Path | None = None) -> None:
     """Do one request of each step; raises CalledProcessError when one fails."""
     for name in steps or FLOW:
-        subprocess.run(agent(folder, name, config=config), cwd=ROOT, check=True, capture_output=True, timeout=60)
+        subprocess.run(agent(folder, name, config=config), cwd=ROOT, check=True, capture_output=True, timeout=180)
 
 
 def command(

@@ -120,9 +120,9 @@ class Pilot:
         ahead = self.plan.ahead
         if MAP in self.plan.kinds:
             ahead = self.mapped()
-            if not ahead.has_tools("research"):
+            if not ahead.has_tools("research"):  # with tools, only the step itself can ask
                 self.ask(STUDY, ahead.studies())
-        if SCENARIOS in self.plan.kinds:
+        if SCENARIOS in self.plan.kinds and not self.sample.stopped:
             written = collect.written_by(self.listening(SCENARIOS), ahead.materials(), self.say)
             ahead = ahead.with_answers(ahead.document, list(collect.scenario_sources(written)))
         if PAIRS in self.plan.kinds and not self.sample.stopped:

@@ -25,7 +25,7 @@ LOOK_S = 0.01
 
 
 class Storm:
-    """A run in folder/runs/tiny. `durable`: {call: sha256 of its reply when it was first seen}; `seen`: when that was."""
+    """A run in folder/runs/tiny. `durable`: {call: sha256 of its reply as first seen}; `seen`: when that was."""
 
     def __init__(self, folder: Path, server: Scripted, until: str, usd: float, seed: int) -> None:
         folder.mkdir()
@@ -125,10 +125,9 @@ class Storm:
             if len(call["messages"]) == 1 and call["answer_schema"]:
                 asked += "\n\n" + structured.instruction(call["answer_schema"])
             key = question(call["model"], asked)
-            if key not in arrived:
-                self.broken.append(f"reply {id} answers what no request asked")
             answered[key] = max(answered.get(key, 0.0), self.seen[id])
-        return [key for key, when in answered.items() if max(arrived[key], default=0.0) > when]
+        assert answered.keys() <= arrived.keys(), "a reply answers what no request asked"
+        return [key for key, when in answered.items() if max(arrived[key]) > when]
 
 
 def question(model: str, text: str) -> str:
