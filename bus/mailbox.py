@@ -254,17 +254,12 @@ class Mailbox:
             if self.answered(id) and not files.exists(f"{id}.json", self.inbox_fd):
                 files.remove_tree(self.work(id))
 
-    def claims(self, but: Iterable[str] = ()) -> Iterator[Claim]:
-        """Claim what can be claimed, one after another, in order: list once and drain. The caller ends each claim.
-
-        `but`: IDs that are not tried, such as those that this process works on already.
-        """
-        for id in self.asked(but):
-            if (claim := self.claim(id)) is not None:
-                yield claim
+    def claims(self) -> Iterator[Claim]:
+        """Claim what can be claimed, one after another, in order: list once and drain. The caller ends each claim."""
+        yield from filter(None, map(self.claim, self.asked()))
 
     def asked(self, but: Iterable[str] = ()) -> list[str]:
-        """The IDs in the inbox, in order, but for those given up and for `but`; what is no request is refused."""
+        """The IDs in the inbox, in order, but for those given up and `but`; what is no request is refused."""
         names = files.names(self.inbox_fd)
         if len(ids := _ids(names, ".json")) < len(names):
             self._refuse_strange(names)
