@@ -132,7 +132,7 @@ def _exchange(opened: Any, profile: Profile, key: str, data: bytes) -> tuple[int
     deadline = time.monotonic() + profile.timeout_s
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
     url = f"{profile.endpoint.rstrip('/')}/chat/completions"
-    # Made without the session, which would look for cookies, proxies and keys for each: a tenth of what a call costs.
+    # Made without the session, which would look for cookies, proxies and a .netrc each time.
     made = requests.Request("POST", url, headers={**opened.headers, **headers}, data=data).prepare()
     how: dict[str, Any] = {"timeout": (CONNECT_S, profile.timeout_s), "allow_redirects": False, "stream": True}
     sent = False  # until the connection stands, nobody can have worked on it
