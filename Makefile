@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help install pipeline status follow test lint format docs bench bench-bus crash sharedfs mcp-servers clean
+.PHONY: help install pipeline status follow test lint format docs bench bench-bus crash sharedfs mcp-servers serve-check clean
 
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
 PIP := .venv/bin/python -m pip --disable-pip-version-check install --quiet
@@ -61,6 +61,9 @@ sharedfs: .venv/installed ## try the bus on shared file systems, which it instal
 mcp-servers: .venv/installed ## try the MCP client and bin/mcp with servers that others wrote, which it installs elsewhere
 	@exec .venv/bin/python -m tests.foreign
 
+serve-check: .venv/installed-dev .venv/installed-serve ## ask `transformers serve`, which it installs, through the llm agent
+	@exec .venv/bin/python -m pytest tests/test_serve.py
+
 clean: ## remove caches (never runs/, models/ or .venv)
 	@find . -path ./.venv -prune -o -path ./runs -prune -o -name __pycache__ -type d -exec rm -rf {} +
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -107,6 +110,11 @@ clean: ## remove caches (never runs/, models/ or .venv)
 	@echo "make install: the peers of requirements-bench.txt"
 	$(PIP) -r requirements-bench.txt
 	touch .venv/installed-bench
+
+.venv/installed-serve: .venv/installed requirements-serve.txt
+	@echo "make install: what transformers serve needs, of requirements-serve.txt"
+	$(PIP) -r requirements-serve.txt
+	touch .venv/installed-serve
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
 	@echo "make install: tools for tests and lint, of requirements-dev.txt"

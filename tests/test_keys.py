@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from agents.models.keys import BLOT, Blotter, NoKey, guard_memory, key_of
 from agents.models.profile import Profile
 from agents.sandbox.syscalls import PR_SET_DUMPABLE, prctl
+from tests import small
 
 KEY = "sk-or-v1-0123456789abcdefFEDCBA+/=98765"
 
@@ -115,3 +116,16 @@ def become_nobody() -> None:
     if os.geteuid() == 0:
         os.setuid(65534)
         prctl(PR_SET_DUMPABLE, 1)  # which a change of user has taken
+
+
+def test_a_profile_whose_key_is_not_there_is_told_before_a_run_begins(tmp_path: Path) -> None:
+    (tmp_path / "infra.yaml").write_text(
+        "budget: {usd: 5, models: [one]}\n"
+        "models: {one: {endpoint: https://models.example/v1, model: m, key_env: NO_SUCH_KEY_HERE}}\n"
+    )
+    (tmp_path / "swarm.yaml").write_text("flow: {}\n")
+    ended = small.command(
+        "pipeline", small.ROOT / "goals/gpu-ops.md", "--config", tmp_path, "--runs", tmp_path / "runs"
+    )
+    assert ended.returncode == 2 and "models: one: NO_SUCH_KEY_HERE is not set; export it" in ended.stderr
+    assert not (tmp_path / "runs").exists()

@@ -163,6 +163,18 @@ def test_json_that_does_not_fit_is_asked_for_once_more_with_the_error(tmp_path: 
     assert '"age"' in server.asked()[1]["body"]["messages"][-1]["content"]
 
 
+def test_a_server_that_ignores_the_schema_is_told_it_in_words(tmp_path: Path) -> None:
+    rules = [{"when": {"words": "properties"}, "text": '{"name": "Ada", "age": 36}'}]
+    with Scripted(tmp_path / "server", default={"text": "Ada, 36"}, rules=rules) as server:
+        there = Asking(tmp_path, {"one": profile(server.url, capabilities=["json_schema"])})
+        with there.agent():
+            answer = there.ask("Who is it?", schema=PERSON)
+        assert answer["parsed"] == {"name": "Ada", "age": 36}
+        first, second = (one["body"] for one in server.asked())
+    assert first["response_format"]["json_schema"]["schema"] == PERSON and "properties" not in str(first["messages"])
+    assert len(second["messages"]) == 3
+
+
 @pytest.mark.parametrize("text", ['{"name": "Ada"}', '{"name": "Ada", "age": 3', "Ada"], ids=str)
 def test_json_that_never_fits_is_an_error_that_keeps_the_text(tmp_path: Path, text: str) -> None:
     answer, server, _ = answered(tmp_path, {"text": text}, schema=PERSON)

@@ -5,6 +5,7 @@ import re
 import sys
 from functools import cache
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,17 @@ def test_everything_the_tests_import_is_pinned() -> None:
     assert distributions(imported(("tests",))) - pins("requirements.txt", "requirements-dev.txt").keys() == set()
 
 
-@pytest.mark.parametrize("files", [("requirements.txt",), ("requirements.txt", "requirements-dev.txt")])
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("requirements.txt",),
+        ("requirements.txt", "requirements-dev.txt"),
+        pytest.param(
+            ("requirements.txt", "requirements-serve.txt"),
+            marks=pytest.mark.skipif(not find_spec("openai"), reason="make serve-check installs it"),
+        ),
+    ],
+)
 def test_pins_are_closed(files: tuple[str, ...]) -> None:
     """An unpinned need would be another version tomorrow; torch's CUDA parts are its own, at exact versions."""
     pinned = pins(*files)

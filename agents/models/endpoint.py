@@ -82,7 +82,7 @@ def body(
     profile: Profile, messages: Sequence[Mapping[str, str]], parameters: Mapping[str, Any], schema: Any
 ) -> dict[str, Any]:
     """What is sent: the messages, the parameters, and how JSON is asked for, as far as this server can do it."""
-    made = {"model": profile.model, "messages": list(messages), **parameters, "stream": False}
+    made = {"model": profile.model, "messages": list(messages), "stream": False, **parameters}
     return made | (structured.wanted(schema, profile.capabilities) if schema else {})
 
 

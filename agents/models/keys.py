@@ -76,6 +76,19 @@ def _from_file(name: str, path: Path) -> str:
         os.close(descriptor)
 
 
+def lacking(enabled: Iterable[Profile]) -> str:
+    """Which enabled profile has no key on this machine, in a line; "" if none. Keys are looked for, not read."""
+    for one in enabled:
+        if one.key_env and not os.environ.get(one.key_env):
+            return (
+                f"models: {one.name}: {one.key_env} is not set; export it before the run is started, or take {one.name} "
+                "out of `budget: {models: …}`"
+            )
+        if one.key_file and not Path(one.key_file).expanduser().is_file():
+            return f"models: {one.name}: {one.key_file}: there is no such file; see key_file in infra.yaml"
+    return ""
+
+
 class Blotter:
     """Replaces keys, as they are and in the forms that servers and libraries give them, in whatever is written."""
 

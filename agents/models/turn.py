@@ -87,6 +87,8 @@ class Turn:
         found = judged(profile, answer, schema)
         if found["error"] and found["error"]["kind"] == "unfit":  # once more, with what is wrong
             again = f"That did not fit: {found['error']['message']}. Answer again with the JSON document alone."
+            if "json_schema" in profile.capabilities:  # a server may ignore what it was sent as the schema
+                again += "\n\n" + structured.instruction(schema)
             messages += [{"role": "assistant", "content": answer.text}, {"role": "user", "content": again}]
             found = judged(profile, self.better(answer, profile, messages, parameters), schema)
         return found

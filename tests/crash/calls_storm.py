@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -54,8 +55,9 @@ class Storm:
                 shell = tiny.start(self.goal, self.run.parent, self.config)
             if places and len(self.seen) >= places[0]:
                 time.sleep(self.chance.uniform(0, MOMENT_S))
-                places.pop(0)
-                self.kill(left.pop())
+                if self.kill(left[-1]):
+                    places.pop(0)
+                    left.pop()
             time.sleep(LOOK_S)
         self.look()
         self.broken += [f"{len(places)} kills were left when it was done"] if places else []
@@ -68,15 +70,17 @@ class Storm:
             return 0
         return shell.returncode
 
-    def kill(self, who: str) -> None:
-        """SIGKILL one process of a kind, or of another where there is none just now."""
+    def kill(self, who: str) -> bool:
+        """SIGKILL one process of a kind, or of another where there is none just now; False where nothing lives."""
         found = list(tiny.processes(self.run))
         for kind in (who, *WHO):
             victims = [pid for pid, line in found if WHO[kind] in line and (kind != "agent" or WHO["llm"] not in line)]
             if victims:
-                os.kill(self.chance.choice(victims), signal.SIGKILL)
-                self.kills[kind] += 1
-                return
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.chance.choice(victims), signal.SIGKILL)
+                    self.kills[kind] += 1
+                    return True
+        return False
 
     def look(self) -> None:
         """Note the replies that are new."""
