@@ -129,7 +129,7 @@ class Job(Inputs):
     @cached_property
     def models(self) -> Asker:
         """Who is asked: `profile(role)` is None where a step does without, `one` and `all` ask."""
-        return Asker(self.run, self.config, self.step, self.say)
+        return Asker(self.run, self.config, self.step, self.say, self._heard_answer)
 
     def _heard_answer(self, id: str) -> None:
         """Leave the newest answer's name in kept/: a try that is killed after it got on, and is not counted."""

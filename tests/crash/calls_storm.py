@@ -101,7 +101,9 @@ class Storm:
 
     def left_over(self) -> list[str]:
         """What no finished run has: requests, dead letters, processes; and what bin/check finds."""
-        left = [path for part in ("inbox", "dead") for path in (self.run / "llm" / part).glob("[!.]*")]
+        box = self.run / "llm"  # an agent that was killed after its reply leaves the request to the next one
+        left = [path for path in (box / "inbox").glob("[!.]*") if not (box / "outbox" / path.name).exists()]
+        left += (box / "dead").glob("[!.]*")
         found = [f"left over: {left[0].relative_to(self.run)} ({len(left)} in all)"] if left else []
         found += [f"still there: {line}" for _, line in tiny.processes(self.run)]
         checked = subprocess.run([tiny.ROOT / "bin" / "check", self.run], capture_output=True, text=True)
