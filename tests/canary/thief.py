@@ -303,7 +303,7 @@ def config_folder(given: dict) -> bytes:
 
 def git_settings_and_objects(given: dict) -> bytes:
     found = [below(given["checkout"] + "/.git")]
-    for words in (["config", "-l"], ["log", "-5", "-p"], ["stash", "list"]):
+    for words in (["config", "-l"], ["log", "-5"], ["stash", "list"]):
         with contextlib.suppress(OSError):
             found.append(said_by("git", "-c", "safe.directory=*", "-C", given["checkout"], *words)[:20_000])
     return b"\n".join(found)
