@@ -27,7 +27,8 @@ from agents._beat import Beat
 from agents._child import ChildFailed
 from agents._codes import BUSY, DONE, FAILED, GAVE_UP, USAGE, WAITING
 from agents._job import GiveUp, Job
-from bus import files, schema
+from agents._run import tidy
+from bus import files, schema, tries
 from bus.claim import Claim
 from bus.run import Run, RunError
 from bus.wake import Bell
@@ -93,7 +94,7 @@ class Agent:
         """Serve until told to stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        self.mailbox.serve()
+        tidy(self.mailbox)
         self.serve()
         return DONE
 
@@ -128,7 +129,7 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         self.run.advance()
-        self.mailbox.serve()
+        tidy(self.mailbox)
         for claim in self.mailbox.claims():
             return self._attempt(claim)
         return self._nothing(self.mailbox.listing())
@@ -167,7 +168,7 @@ class Agent:
         try:
             return self._work(claim)
         except (OSError, files.BadFile) as error:  # not even the failure could be recorded: a full or failing disk
-            self.mailbox.postpone(claim.id, 30.0)
+            self.mailbox.postpone(claim.id, tries.DISK_WAIT_S)
             claim.release()
             return self._tell(FAILED, f"{claim.id}: {error}; nothing was lost, it is tried again")
         finally:

@@ -25,6 +25,7 @@ SERVICE = "llm"
 REPLAY = "REPLAY"  # in llm/, see bin/_replay.py: what is not answered there is not asked anywhere
 WINDOW = 128  # calls that one step has open: more than any endpoint takes at once, few enough for two steps to share
 LONELY_S = 15.0  # with no reply and nobody who could answer: then a person is told
+GIVEN_UP = "unanswered: "  # what was given up is counted so among the answers, with its reason
 PASSED_OVER = frozenset({"budget", "model"})  # dead letters that another start of the run may do better
 
 
@@ -56,7 +57,7 @@ class Unanswered:
 
 
 class Asker:
-    """What one step asks of models. `heard` is told the ID of an answer that came while it waited."""
+    """What one step asks of models. `heard` is told the ID of each answer before it is handed out."""
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class Asker:
     ) -> None:
         self.run, self.step, self.say, self.heard = run, step, say, heard
         self._roles, self._enabled = roles(config.roles), profiles(config.infra)
+        self.unanswered: dict[str, str] = {}  # calls that were given up: why, in a word
         self._replay: Mapping[str, Any] | None = None
         if SERVICE in run.services and (path := run.folder / SERVICE / REPLAY).exists():
             self._replay = files.read_json(path)
@@ -123,7 +125,7 @@ class Asker:
             return
         feed, open_calls = enumerate(questions), dict[str, list[int]]()
         with Bell([self.mailbox.folder / "outbox", self.mailbox.folder / "dead"]) as bell:
-            heard, waited = time.monotonic(), False
+            since = time.monotonic()
             while True:
                 more = list(itertools.islice(feed, max(0, window - len(open_calls))))
                 ids = self.put([self.call(role, question) for _, question in more])
@@ -131,20 +133,19 @@ class Asker:
                     open_calls.setdefault(id, []).append(place)
                 if not open_calls:
                     return
-                found = [(id, answer) for id in open_calls if (answer := self._answer(id)) is not None]
-                if found and waited:
-                    self.heard(found[0][0])
-                for id, answer in found:
-                    for place in open_calls.pop(id):
-                        yield place, answer
-                if found:
-                    heard, waited = time.monotonic(), False
+                came = False
+                for id in list(open_calls):  # one after the other: what was not handed out was not heard
+                    if (answer := self._answer(id)) is not None:
+                        came = True
+                        for place in open_calls.pop(id):
+                            yield place, answer
+                if came:
+                    since = time.monotonic()
                     continue
                 bell.wait()
-                waited = True
-                if time.monotonic() - heard > LONELY_S and not locks.is_held(self.mailbox.folder / "ledger.jsonl"):
+                if time.monotonic() - since > LONELY_S and not locks.is_held(self.mailbox.folder / "ledger.jsonl"):
                     self.say(f"waits for the llm agent; by hand: bin/agent llm {self.run.name} --watch")
-                    heard = time.monotonic()
+                    since = time.monotonic()
 
     def _replayed(
         self, role: str, questions: Iterable[Question], replay: Mapping[str, Any]
@@ -175,8 +176,14 @@ class Asker:
 
     def _answer(self, id: str) -> dict[str, Any] | Unanswered | None:
         if self.mailbox.answered(id):
+            self.heard(id)
+            self.unanswered.pop(id, None)
             return self.mailbox.reply(id)
-        return self._letter(id) if self.mailbox.is_dead(id) else None
+        if not self.mailbox.is_dead(id):
+            return None
+        letter = self._letter(id)
+        self.unanswered[id] = letter.kind
+        return letter
 
     def _letter(self, id: str) -> Unanswered:
         try:

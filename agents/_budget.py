@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 from agents._config import SPENT_BY_MODELS, Config
 from agents._goal import parse
+from agents._settings import shown
 from agents.models.ledger import Limits
 from bus.run import Run
 
+GOAL_SAYS = "the goal says so, and a copy of it under another `name` may have more"
 FRESH_S = 5.0  # how old the sum over the replies may be; GPU time is billed by the hour
 
 
@@ -23,8 +25,13 @@ def call_limits(run: Run, config: Config) -> Limits:
     budget = config.infra["budget"]
     whole = {key: value for key, value in run_limits(run, config).items() if key in SPENT_BY_MODELS}
     own = all(budget.get(key) == value for key, value in whole.items())
-    where = f"raise it in {config.folder / 'infra.yaml'}" if own else "the goal says so"
+    where = raised_in(config) if own else GOAL_SAYS
     return Limits(whole, budget.get("steps") or {}, budget.get("call") or {}, where)
+
+
+def raised_in(config: Config) -> str:
+    """What a person can do about a budget of this machine; with no folder of its own, as runs keep the line."""
+    return f"raise it in {shown(str(config.folder / 'infra.yaml'))}"
 
 
 def gpu_usd(run: Run) -> Callable[[], float]:

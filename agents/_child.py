@@ -13,13 +13,15 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+
+from bus import files
 
 TAIL_LINES = 40  # of a child's output that an error carries: a traceback and what led to it
 PR_SET_CHILD_SUBREAPER = 36  # <sys/prctl.h>
 LOOK_S = 0.1  # how often a child's output is looked at for progress
 STOP_GRACE_S = 12.0  # from SIGTERM to SIGKILL; a trainer's checkpoint takes up to 10 s
 MAX_TAIL = 65536  # bytes of output that are read for the tail
+Heard = Callable[[str, dict[str, float]], object]  # is told what a child says, and the numbers beside it
 
 
 class ChildFailed(Exception):
@@ -57,13 +59,13 @@ def run(
     env: dict[str, str],
     pass_fds: tuple[int, ...],
     before: Sequence[str] = (),
-    heard: Callable[[dict[str, Any]], None],
+    heard: Heard,
 ) -> None:
     """Run `argv` to its end, its stdout and stderr appended to `output`; raises ChildFailed.
 
-    `before` are the words of a program that runs it and ends as it does, and is not told of. A line of output that
-    is a JSON object with a "say" goes to `heard`. Whatever ends the wait (a stop, an
-    error) first ends the child: SIGTERM, then SIGKILL after the grace.
+    `before` are the words of a program that runs it and ends as it does, and is not told of. Of a line of output that
+    is a JSON object whose "say" is a text, that and the line's numbers go to `heard`. Whatever ends the wait (a stop,
+    an error) first ends the child: SIGTERM, then SIGKILL after the grace.
     """
     others, child = _children(), None
     with open(output, "ab") as sink, contextlib.closing(Lines(output)) as lines:
@@ -87,7 +89,7 @@ def run(
         raise ChildFailed(name, None if by else child.returncode, by, tail(output))
 
 
-def _wait(child: subprocess.Popen[bytes], lines: Lines, heard: Callable[[dict[str, Any]], None]) -> None:
+def _wait(child: subprocess.Popen[bytes], lines: Lines, heard: Heard) -> None:
     ended = os.pidfd_open(child.pid)
     try:
         while not select.select([ended], [], [], LOOK_S)[0]:
@@ -97,13 +99,20 @@ def _wait(child: subprocess.Popen[bytes], lines: Lines, heard: Callable[[dict[st
         os.close(ended)
 
 
-def _pass_on(lines: Lines, heard: Callable[[dict[str, Any]], None]) -> None:
+def _pass_on(lines: Lines, heard: Heard) -> None:
     for line in lines.new():
-        if line.startswith("{"):
-            with contextlib.suppress(ValueError):
-                document = json.loads(line)
-                if isinstance(document, dict) and "say" in document:
-                    heard(document)
+        if line.startswith("{") and (said := _said(line)):
+            heard(*said)
+
+
+def _said(line: str) -> tuple[str, dict[str, float]] | None:
+    """What a line of output says, and its numbers, such as 64 bits hold; None of any other line, which the log has."""
+    with contextlib.suppress(ValueError, RecursionError):
+        document = json.loads(line)
+        if isinstance(text := document.pop("say", None), str):
+            numbers = {key: one for key, one in document.items() if isinstance(one, int | float) and abs(one) < 2**63}
+            return files.readable(text), files.readable(numbers)
+    return None
 
 
 def adopt() -> None:

@@ -6,3 +6,4 @@ USAGE = 2
 BUSY = 75  # another holds the claim
 WAITING = 76  # for an input
 GAVE_UP = 100  # a person must look
+INTERRUPTED = 130  # Ctrl-C

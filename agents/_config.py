@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agents import _servers, _wiring
+from agents import _roles, _servers, _wiring
 from agents._yaml import ConfigError, known_keys, near, read_yaml
 from agents.models import profile
 from agents.models.keys import key_files
@@ -24,6 +24,7 @@ FOLDER = ROOT / "config"
 BUDGETS = ("wall_hours", "gpu_hours", "usd", "tokens")
 BUDGET_KEYS = (*BUDGETS, "models", "call", "steps")
 SPENT_BY_MODELS = ("usd", "tokens")  # what one call may have a limit of; its wall time is the profile's timeout_s
+BY_HAND = "by-hand"  # the step that questions of bin/ask count as
 GPUS = ("auto", "none")
 SANDBOXES = ("bwrap", "landlock", "refuse")
 INFRA: dict[str, Any] = {  # key -> default; config/infra.yaml explains each
@@ -94,6 +95,11 @@ def load(folder: Path = FOLDER) -> Config:
         _check_service(entry, f"{swarm_file}: services: {name}")
     roles = swarm.get("roles") or {}
     _check_roles(roles, given.get("models") or {}, f"{swarm_file}: roles")
+    _roles.check(roles, ROOT / "agents", f"{swarm_file}: roles")
+    for name in (given.get("budget") or {}).get("steps") or {}:
+        if name not in (*steps, BY_HAND):
+            known = near(str(name), [*steps, BY_HAND])
+            raise ConfigError(f"{infra_file}: budget: steps: there is no step {name!r} in {swarm_file}; {known}")
     tools = {name: entry["tools"] for name, entry in steps.items() if entry.get("tools")}
     _servers.check_tools(tools, given.get("mcp") or {}, f"{swarm_file}: flow")
     steps = {name: {key: one for key, one in entry.items() if key != "tools"} for name, entry in steps.items()}
@@ -173,12 +179,16 @@ def _check_roles(roles: Any, models: Mapping[str, Any], where: str) -> None:
             raise ConfigError(
                 f"{where}: {name}: needs: {sorted(unknown)[0]!r}; {near(sorted(unknown)[0], profile.CAPABILITIES)}"
             )
+        if not isinstance(given.get("by_hand", False), bool):
+            raise ConfigError(f"{where}: {name}: by_hand: {given['by_hand']!r} is neither true nor false")
         _check_amounts({key: given[key] for key in ("max_tokens", "temperature") if key in given}, f"{where}: {name}")
 
 
 def _check_step(name: str, entry: Any, where: str) -> None:
     if not isinstance(entry, Mapping):
         raise ConfigError(f"{where}: must be a mapping with agent or command, reads and writes")
+    if "role" in entry:
+        raise ConfigError(f"{where}: role: an agent knows its roles; which model each asks is said under `roles:`")
     known_keys(entry, STEP_KEYS, where)
     if ("agent" in entry) == ("command" in entry):
         raise ConfigError(f"{where}: needs either `agent` or `command`")

@@ -13,16 +13,19 @@ import os
 import shlex
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agents import _child, _wiring
+from agents import _child, _original, _wiring
 from agents._ask import SERVICE, Asker
 from agents._config import ROOT, Config
 from agents._goal import Goal, parse
+from agents._heard import Heard
 from agents._inputs import GiveUp, Inputs, artifact_schema
+from agents._original import Original, is_replayed
 from agents._publish import publish_path
 from agents._servers import servers
 from agents.models.bill import Bill, bill
@@ -32,9 +35,10 @@ from bus.claim import Claim
 from bus.run import Run
 
 if TYPE_CHECKING:
+    from agents._retold import Retold
     from agents._tools import Tools
 
-ANSWER = "answer-"  # how the name of a file in kept/ begins that tells the newest answer of a model
+LOOKING_UP = 0.5  # of a step's minutes its calls of tools may take: the rest is for models and for what comes of it
 
 
 class Job(Inputs):
@@ -101,6 +105,11 @@ class Job(Inputs):
         path.write_bytes(_bytes(value, kind))
         self._proved.add(name)
 
+    def offer(self, name: str, value: Any) -> None:
+        """Write an artifact where the step writes such, as runs that were made with another flow do not."""
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.flow.writes):
+            self.write(name, value)
+
     def prove(self) -> None:
         """Check what a child wrote as `write` checks: names against `writes`, documents against their schemas."""
         for parent, _, names in os.walk(self.out):
@@ -129,14 +138,8 @@ class Job(Inputs):
     @cached_property
     def models(self) -> Asker:
         """Who is asked: `profile(role)` is None where a step does without, `one` and `all` ask."""
-        return Asker(self.run, self.config, self.step, self.say, self._heard_answer)
-
-    def _heard_answer(self, id: str) -> None:
-        """Leave the newest answer's name in kept/: a try that is killed after it got on, and is not counted."""
-        if self.folder is None:
-            return
-        before, now = next(self.kept.glob(f"{ANSWER}*"), None), self.kept / f"{ANSWER}{id}"
-        before.rename(now) if before else now.touch()
+        heard = (Heard(self.kept).note,) if self.folder else ()  # a service has no folder that outlives a try
+        return Asker(self.run, self.config, self.step, self.say, *heard)
 
     def spent(self) -> Bill:
         """What the run's model calls came to so far, whoever made them.
@@ -145,11 +148,28 @@ class Job(Inputs):
         """
         return bill(self.run.folder / SERVICE)
 
+    @property
+    def may_look_up(self) -> bool:
+        """True if this machine's config allows the step tools; in a replay, if the original had any."""
+        told = self.original
+        return bool(told.names(_original.TOOLS) if told else self.config.tools.get(self.step))
+
     @cached_property
-    def tools(self) -> Tools:
-        """The tools that this machine's config allows the step, their servers started; none are in `known` without."""
+    def original(self) -> Original | None:
+        """In a replay, what is known of the original's reply to this request; else None."""
+        return Original(self.run, self.step, self.round) if is_replayed(self.run.folder) else None
+
+    @cached_property
+    def tools(self) -> Tools | Retold:
+        """The tools that this machine's config allows the step, their servers started; none are in `known` without.
+
+        In a replay those of the original, which say what they said then.
+        """
+        from agents._retold import Retold
         from agents._tools import Tools
 
+        if told := self.original:
+            return Retold(told, self._keep_call)
         mcp = self.config.infra["mcp"] or {}
         if wrong := _wiring.problem(self.run.document["flow"], self.config.tools, mcp):  # a run's flow is its own
             raise GiveUp(f"run.json: flow: {wrong}")
@@ -159,12 +179,12 @@ class Job(Inputs):
             with contextlib.suppress(files.BadFile, schema.Invalid):
                 self._keep_call(path.name, files.read_json(path))
         known, hide, first = servers(self.config.infra), self.config.hidden, len(earlier) + 1
-        return Tools(known, allowed, folder, self.say, self._keep_call, hide, first).open()
+        limit_s = LOOKING_UP * 60 * self.flow.minutes
+        return Tools(known, allowed, folder, self.say, self._keep_call, hide, first, limit_s).open()
 
     def _keep_call(self, name: str, document: dict[str, Any]) -> None:
-        """Make a tool call's file an artifact too, where the step writes such: the report and a moved run need it."""
-        if any(fnmatch.fnmatchcase(f"tools/{name}", pattern) for pattern in self.flow.writes):
-            self.write(f"tools/{name}", document)
+        """Make a tool call's file an artifact too: the report and a moved run need it."""
+        self.offer(f"tools/{name}", document)
 
     def close(self) -> None:
         """End what the job has running beside it."""
@@ -175,7 +195,11 @@ class Job(Inputs):
 
     def say(self, text: str, **numbers: float) -> None:
         """One progress line: to the try's log, to the live table, and to the terminal when run by hand."""
-        line: dict[str, Any] = {"s": round(_child.clock()[0] - self._started[0], 3), "say": text, **numbers}
+        self._tell_of(text, numbers)
+
+    def _tell_of(self, text: str, numbers: dict[str, float]) -> None:
+        own = {"s": round(_child.clock()[0] - self._started[0], 3), "say": text}
+        line: dict[str, Any] = {**own, **numbers, **own}  # a child may name its numbers as it likes
         if self.folder:
             with open(self.folder / "log.txt", "ab") as log:
                 log.write(files.canonical(line))
@@ -216,7 +240,7 @@ class Job(Inputs):
                 env=clean_environment({"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}),
                 pass_fds=fds,
                 before=before,
-                heard=lambda line: self.say(line.pop("say"), **_numbers(line)),
+                heard=self._tell_of,
             )
         finally:
             os.close(read)
@@ -230,7 +254,9 @@ class Job(Inputs):
     def facts(self) -> dict[str, Any]:
         """The reply's own fields: what was read, and what it cost."""
         wall, cpu = _child.clock()
+        without = Counter(list(self.models.unanswered.values())) if "models" in self.__dict__ else None
         return {
+            **({"unanswered": dict(sorted(without.items()))} if without else {}),
             "read": dict(sorted(self.read_hashes.items())),
             "seconds": round(wall - self._started[0], 3),
             "cpu_s": round(cpu - self._started[1], 3),
@@ -254,7 +280,3 @@ def _parsed(path: Path) -> Any:
     if path.suffix == ".jsonl":
         return [json.loads(line) for line in data.splitlines()]
     return data.decode("utf-8")
-
-
-def _numbers(line: dict[str, Any]) -> dict[str, float]:
-    return {key: value for key, value in line.items() if isinstance(value, int | float) and value == value}

@@ -1,16 +1,17 @@
-"""How a run begins: it is made from the text of a goal, a flow and services, and swept at each start."""
+"""How a run begins: it is made from the text of a goal, a flow and services, swept at each start, tidied by agents."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bus import files, flow, schema
-from bus.mailbox import Mailbox, check_id
+from bus.mailbox import ID, Mailbox, check_id
 from bus.run import Run, RunError
 
 MEMORY = "memory"  # a reserved name in the runs folder: what every run may know
@@ -46,13 +47,23 @@ def create_run(
             raise FileExistsError(errno.EEXIST, "is there already", str(folder))
         os.rename(staging, folder)
         files.fsync(folder.parent)
+    except FileNotFoundError:  # swept: another made the run meanwhile, and has started it
+        if not os.path.lexists(folder):
+            raise
+        raise FileExistsError(errno.EEXIST, "is there already", str(folder)) from None
     finally:
         files.remove_tree(staging)
     return Run(folder)
 
 
 def sweep(run: Run) -> None:
-    """Remove drafts that killed writers left, and make sure of the run's own name; only when a run starts."""
+    """Remove what killed writers left, drafts and half-made runs, and make sure of the run's own name.
+
+    When a run starts, others may write to it: whoever loses a draft by this writes that once more (bus/files.py).
+    """
+    half_made = re.compile(rf"\.new-{re.escape(run.name)}-[0-9a-f]{{8}}")
+    for name in filter(half_made.fullmatch, os.listdir(run.folder.parent)):
+        files.remove_tree(run.folder.parent / name)
     files.fsync(run.folder.parent)
     for name in [step.name for step in run.steps] + list(run.services):
         box = run.mailbox(name)
@@ -61,8 +72,15 @@ def sweep(run: Run) -> None:
 
 
 def sweep_folder(folder_fd: int) -> None:
-    """Remove hidden drafts that a killed writer left; only when nobody writes."""
+    """Remove hidden drafts; a living writer notices."""
     for name in files.names(folder_fd):
         if name.startswith(files.DRAFT):
             with contextlib.suppress(FileNotFoundError):  # its writer lives, and has just published it
                 os.unlink(name, dir_fd=folder_fd)
+
+
+def tidy(box: Mailbox) -> None:
+    """Remove what agents that were killed right after a reply left behind; for an agent that is about to claim."""
+    for id in filter(ID.fullmatch, files.names(box.work_fd)):
+        if box.answered(id) and not files.exists(f"{id}.json", box.inbox_fd):
+            files.remove_tree(box.work(id))

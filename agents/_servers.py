@@ -19,12 +19,15 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")  # it becomes a folder's name, an
 
 @dataclass(frozen=True)
 class Server:
-    """One server: what starts it, what is added to its clean environment, whether it may write outside its folder."""
+    """One server: what starts it, what is added to its clean environment, which tools may write outside its folder.
+
+    `writes`: all of them, none, or those of these names.
+    """
 
     name: str
     command: Sequence[str]
     env: Mapping[str, str]
-    writes: bool
+    writes: bool | Sequence[str]
 
 
 def servers(infra: Mapping[str, Any]) -> dict[str, Server]:
@@ -70,9 +73,24 @@ def _problem(name: str, given: Mapping[str, Any]) -> str:
         return "command: must be a list of words, like [mcp-server-git, --repository, .]"
     if not (isinstance(env, Mapping) and all(isinstance(one, str) for pair in env.items() for one in pair)):
         return 'env: must be a mapping of texts, like {DEPTH: "2"}'
-    if not isinstance(given.get("writes", True), bool):
-        return f"writes: {given['writes']!r} is neither true nor false"
+    writes = given.get("writes", True)
+    if not (isinstance(writes, bool) or (isinstance(writes, list) and all(isinstance(one, str) for one in writes))):
+        return f"writes: {writes!r} is neither true nor false nor a list of the tools that write, like [write_file]"
     return ""
+
+
+def may_write(tool: str, writes: bool | Sequence[str]) -> bool:
+    """True if a tool, or one of all tools where `tool` is "", may write outside its folder, by a server's `writes`."""
+    if isinstance(writes, bool):
+        return writes
+    return bool(writes) if not tool else tool in writes
+
+
+def may_read(tool: str, writes: bool | Sequence[str]) -> bool:
+    """True if a tool, or one of all tools where `tool` is "", is told to only read, by a server's `writes`."""
+    if isinstance(writes, bool):
+        return not writes
+    return not tool or tool not in writes
 
 
 def split(entry: str) -> tuple[str, str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
+import re
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
@@ -19,16 +21,23 @@ START_S = 60.0  # `npx` and `uvx` fetch a server before they start it
 CALL_S = 60.0  # a search or a page takes seconds; a model waits for it
 MAX_TEXT = 64 * 1024  # characters of one result: more than a model is shown at once
 MAX_TOOLS = 500  # of one server; one that lists more, or lists for ever, is read no further
+MAX_ABOUT = 4_096  # characters of what a server says of a tool: more is no description
+MAX_SCHEMA = 16 * 1024  # characters of a tool's schema: past this its author meant a program, not a model
 SHOWN = 400  # characters of an error
+NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)  # of a tool: it stands in questions unquoted, and in the names of files
 
 
 @dataclass(frozen=True)
 class Tool:
-    """One tool: `name` as steps call it (SERVER.TOOL), what its server says of it, and its arguments' JSON Schema."""
+    """One tool: `name` as steps call it (SERVER.TOOL), what its server says of it, and its arguments' JSON Schema.
+
+    `reads`: whether its server says that it only reads, None where it says nothing.
+    """
 
     name: str
     about: str
     schema: Mapping[str, Any]
+    reads: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -52,19 +61,28 @@ async def connected(client: Client) -> AsyncIterator[None]:
             yield
 
 
-async def listed(client: Client) -> list[Tool]:
-    """The tools that a server lists, with what it says of them."""
+async def listed(client: Client) -> list[Any]:
+    """The tools that a server lists, as the SDK has them."""
     import anyio
 
-    found: list[Tool] = []
-    cursor = None
+    found: list[Any] = []
+    page: Any = None
     with anyio.fail_after(START_S):
-        while len(found) < MAX_TOOLS:
-            page = await client.list_tools(cursor=cursor)
-            found += [Tool(one.name, one.description or "", one.input_schema) for one in page.tools]
-            if not (cursor := page.next_cursor):
-                break
-    return found[:MAX_TOOLS]
+        while len(found) < MAX_TOOLS and (page is None or page.next_cursor):
+            page = await client.list_tools(cursor=page and page.next_cursor)
+            found += page.tools
+    return found
+
+
+def tool_of(found: Any) -> Tool:
+    """The SDK's tool as ours, what is said of it within bounds."""
+    says = getattr(found.annotations, "read_only_hint", None)
+    about = (found.description or "").encode("utf-8", "replace").decode()[:MAX_ABOUT]
+    try:
+        short = len(json.dumps(found.input_schema, allow_nan=False)) <= MAX_SCHEMA
+    except (ValueError, RecursionError):  # no JSON, or nested too deeply
+        short = False
+    return Tool(found.name, about, files.readable(found.input_schema) if short else {"type": "object"}, says)
 
 
 async def call(client: Client, tool: str, arguments: dict[str, Any], seconds: float) -> Any:
@@ -104,4 +122,5 @@ def troubles() -> tuple[type[Exception], ...]:
 def line(error: BaseException) -> str:
     if isinstance(error, ExceptionGroup):
         return line(error.exceptions[0])
-    return " ".join(str(error).split())[:SHOWN] or type(error).__name__
+    text = " ".join(str(error).split())[:SHOWN] or type(error).__name__
+    return text.encode("utf-8", "replace").decode()  # it may quote a file's name of any bytes

@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,6 @@ class Talk:
     folder: Path
     log: Path
     fault: str = ""
-    noise: int = field(default=0)  # lines on stdout that are no message
 
 
 @contextlib.asynccontextmanager
@@ -70,8 +69,7 @@ async def _read(process: Process, server: Talk, heard: Any) -> None:
             try:
                 message = jsonrpc_message_adapter.validate_json(line, by_name=False)
             except ValueError:
-                server.noise += 1
-                continue
+                continue  # noise
             try:
                 await heard.send(SessionMessage(message))
             except (anyio.ClosedResourceError, anyio.BrokenResourceError):

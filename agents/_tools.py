@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import itertools
+import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from agents import _session
 from agents._job import GiveUp
-from agents._servers import Server, split
+from agents._servers import Server, may_read, split
 from agents._session import Result, Tool
 from agents._stdio import Talk, talk
 from agents.models.keys import Blotter
@@ -51,11 +52,16 @@ class Tools:
         keep: Callable[[str, dict[str, Any]], None] = lambda name, document: None,
         hide: Sequence[Path] = (),
         first: int = 1,
+        limit_s: float = math.inf,
     ) -> None:
-        """`folder` gets the calls' files, numbered from `first`, and `keep` is told of each; `hide` reads as empty."""
+        """`folder` gets the calls' files, numbered from `first`, and `keep` is told of each; `hide` reads as empty.
+
+        All calls together may take `limit_s` seconds.
+        """
         self.known: dict[str, Tool] = {}
         self._servers = {name: servers[name] for name in dict.fromkeys(split(one)[0] for one in allowed)}
         self._allowed, self._folder, self._say, self._keep, self._hide = allowed, folder, say, keep, hide
+        self._limit_s = self._left_s = limit_s
         self._stack, self._numbers = contextlib.ExitStack(), itertools.count(first)
         self._clients: dict[str, tuple[Client, Talk]] = {}
         self._blotter = Blotter(
@@ -89,11 +95,16 @@ class Tools:
     def call(self, name: str, arguments: Mapping[str, Any], seconds: float = _session.CALL_S) -> Result:
         """Call a tool, wait for it at most so long, and leave a file of it."""
         began = time.monotonic()
-        if wrong := self._refused(name, arguments):
+        if wrong := refused(name, arguments, self.known):
             result, arguments = Result("", error=wrong), {}
+        elif self._left_s <= 0:
+            said = f"not called: the calls of this step have taken {self._limit_s:g} s, as long as they may"
+            result = Result("", error=said)
         else:
-            result = self._called(name, arguments, seconds)
-        self._record(name, arguments, result, time.monotonic() - began)
+            result = self._called(name, arguments, min(seconds, self._left_s))
+        took = time.monotonic() - began
+        self._left_s -= took
+        self._record(name, arguments, result, took)
         return result
 
     # -- how it is done -------------------------------------------------------------------------------------
@@ -121,32 +132,36 @@ class Tools:
                 f"not there within {_session.START_S:g} s" if isinstance(error, TimeoutError) else _session.line(error)
             )
             raise NoServer(f"mcp: {server.name}: {why}; it said: {_last(started.log)}") from None
-        self._allow(server.name, listed)
+        self._allow(server, [one for one in listed if _session.NAME.fullmatch(one.name)])
+        if odd := [one.name for one in listed if not _session.NAME.fullmatch(one.name)]:
+            self._say(f"mcp: {server.name}: {len(odd)} tools left out, whose names are none: {odd[0][:100]!r}")
         self._clients[server.name] = (client, started)
 
-    def _allow(self, server: str, listed: Sequence[Tool]) -> None:
-        """Know the allowed tools of a server; raises GiveUp for one that it has not."""
-        there = {tool.name: tool for tool in listed}
-        for entry in self._allowed:
-            if entry == server:
-                self.known |= {(full := f"{server}.{name}"): replace(tool, name=full) for name, tool in there.items()}
-            elif split(entry)[0] == server:
-                if (name := split(entry)[1]) not in there:
-                    hint = _hint(name, list(there))
-                    raise GiveUp(f"tools: {entry}: the server {server} has no tool {name!r}; {hint}", "tools")
-                self.known[entry] = replace(there[name], name=entry)
+    def _allow(self, server: Server, listed: Sequence[Any]) -> None:
+        """Know the allowed tools of a server; raises GiveUp for one that it has not, or that writes against our word.
 
-    def _refused(self, name: str, arguments: Any) -> str:
-        """Why a call is not made at all, in a line; "" if it is."""
-        if name not in self.known:
-            return f"there is no tool {name[:100]!r} here; {_hint(name, list(self.known))}"
-        if not isinstance(arguments, Mapping):
-            return "the arguments must be a JSON object"
-        try:
-            length = len(files.canonical(dict(arguments)))
-        except (TypeError, ValueError) as error:
-            return f"the arguments are no JSON: {_session.line(error)}"
-        return f"the arguments have {length:,} bytes, more than {MAX_ARGUMENTS:,}" if length > MAX_ARGUMENTS else ""
+        The word is `writes:` of infra.yaml, by which the wiring was checked. A server that says nothing is believed.
+        """
+        there = {one.name: _session.tool_of(one) for one in listed}
+        where = f"mcp: {server.name}: writes:"
+        for name in () if isinstance(server.writes, bool) else server.writes:
+            if name not in there:
+                raise GiveUp(f"{where} the server has no tool {name!r}; {_hint(name, list(there))}", "tools")
+        for entry in self._allowed:
+            name = split(entry)[1]
+            if split(entry)[0] != server.name:
+                continue
+            if name and name not in there:
+                hint = _hint(name, list(there))
+                raise GiveUp(f"tools: {entry}: the server {server.name} has no tool {name!r}; {hint}", "tools")
+            for one in [there[name]] if name else there.values():
+                if one.reads is False and may_read(one.name, server.writes):
+                    said = (
+                        f"is told to only read, and its server says that it writes (readOnlyHint); name it in {where}"
+                    )
+                    raise GiveUp(f"tools: {entry}: {one.name} {said}", "tools")
+                full = f"{server.name}.{one.name}"
+                self.known[full] = replace(one, name=full)
 
     def _called(self, name: str, arguments: Mapping[str, Any], seconds: float) -> Result:
         server, tool = split(name)
@@ -185,6 +200,19 @@ class Tools:
         self._folder.mkdir(exist_ok=True)
         files.replace(path, files.pretty(document))
         self._keep(path.name, document)
+
+
+def refused(name: str, arguments: Any, known: Mapping[str, Tool]) -> str:
+    """Why a call is not made at all, in a line; "" if it is."""
+    if name not in known:
+        return f"there is no tool {name[:100]!r} here; {_hint(name, list(known))}"
+    if not isinstance(arguments, Mapping):
+        return "the arguments must be a JSON object"
+    try:
+        length = len(files.canonical(dict(arguments)))
+    except (TypeError, ValueError) as error:
+        return f"the arguments are no JSON: {_session.line(error)}"
+    return f"the arguments have {length:,} bytes, more than {MAX_ARGUMENTS:,}" if length > MAX_ARGUMENTS else ""
 
 
 def _entered(stack: contextlib.ExitStack, what: contextlib.AbstractContextManager[Any]) -> Any:

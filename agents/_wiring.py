@@ -1,8 +1,9 @@
 """Refuse a flow in which what a document says could reach a tool that changes something outside of the step's folder.
 
-A step reads untrusted text if its agent reads the goal's sources or what other runs remembered, if it reads what such a
-step wrote (figures aside), or if it holds a tool whose server only fetches: anybody may have written what that brings.
-Such a step may hold no tool of a server that writes. A server that does not say `writes: false` is taken to write.
+A step reads untrusted text if its agent reads the goal's sources or what other runs remembered, if it is a command,
+which may read anything, if it reads what such a step wrote (an agent's figures aside), or if it holds a tool that only
+reads: anybody may have written what that brings. Such a step may hold no tool that writes. Which do, `writes:` of a
+server says: all (as it is taken, unless it says otherwise), none, or those that it lists.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agents._servers import split
+from agents._servers import may_read, may_write, split
 from bus.flow import BEFORE, source
 
 READERS = frozenset({"research", "collect", "orient"})  # agents that read sources, or the memory that runs share
@@ -28,7 +29,7 @@ def problem(flow: Mapping[str, Entry], tools: Tools, servers: Mapping[str, Entry
     tainted = untrusted(flow, tools, servers)
     for step in sorted(tainted):
         for tool in tools.get(step, ()):
-            if writes(tool, servers):
+            if may_write(split(tool)[1], writes(tool, servers)):
                 return (
                     f"{step}: tools: {tool} can write outside of the step's folder, and the step {tainted[step]}; "
                     "give the tool to a step that reads no foreign text, or leave it out"
@@ -48,7 +49,9 @@ def brought(entry: Entry, tools: Sequence[str], servers: Mapping[str, Entry]) ->
     """How a step itself brings in text from outside of the run; "" if it does not."""
     if entry.get("agent") in READERS:
         return f"reads documents itself (agents/{entry['agent']}.py)"
-    fetching = [tool for tool in tools if not writes(tool, servers)]
+    if command := entry.get("command"):
+        return f"runs a command, which may read anything ({command[0]})"
+    fetching = [tool for tool in tools if may_read(split(tool)[1], writes(tool, servers))]
     return f"holds {fetching[0]}, which brings in text of others" if fetching else ""
 
 
@@ -61,11 +64,12 @@ def handed(entry: Entry, flow: Mapping[str, Entry], tainted: Mapping[str, str]) 
 
 
 def figures(name: str, writer: Entry) -> bool:
-    """True for an artifact that its step writes as figures alone, read by its exact name."""
+    """True for an artifact that its agent writes as figures alone, read by its exact name."""
     artifact = name.removeprefix(BEFORE).partition("/")[2]
-    return (writer.get("writes") or {}).get(artifact) in FIGURES
+    return "agent" in writer and (writer.get("writes") or {}).get(artifact) in FIGURES
 
 
-def writes(tool: str, servers: Mapping[str, Entry]) -> bool:
-    """True for a tool of a server that may write; one that nobody describes may."""
-    return servers.get(split(tool)[0], {}).get("writes") is not False
+def writes(tool: str, servers: Mapping[str, Entry]) -> bool | Sequence[str]:
+    """What the server of a tool says of its tools; one that nobody describes may write with all."""
+    found: bool | Sequence[str] = servers.get(split(tool)[0], {}).get("writes", True)
+    return found

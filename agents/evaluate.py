@@ -28,7 +28,7 @@ from typing import Any
 from agents import _base
 from agents import _statistics as statistics
 from agents._agent import GiveUp, main
-from agents._judging import ROLE, compare_pairs
+from agents._preference import ROLE, compare_pairs
 from bus import files
 
 MODELS = ("base", "specialist")

@@ -29,7 +29,7 @@ from typing import Any
 from agents._agent import GiveUp, main
 from agents.exam.card import card
 from agents.exam.documented import documented
-from agents.exam.judging import judged
+from agents.exam.scoring import judged
 from agents.exam.near import tally
 from agents.exam.overlap import Overlap, counts, scan
 from agents.exam.quality import Drop, screen

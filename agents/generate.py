@@ -151,7 +151,8 @@ def told(teacher: Teacher, examples: Sequence[Example]) -> str:
     account = teacher.account
     pairs = sum("made" in one and one["use"] == "teach" for one in examples)
     end = f"; stopped: {account.gone}" if account.gone else ""
-    return f"{account.prompts} questions, {account.given} pairs given, {pairs} kept{end}"
+    asked = f"{account.answered} of {account.prompts} questions answered"
+    return f"{asked}, {account.given} pairs given, {pairs} kept{end}"
 
 
 def facts_of(

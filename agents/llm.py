@@ -11,15 +11,21 @@ Asks    model endpoints, by the profiles of config/infra.yaml; this process alon
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from agents import _budget
 from agents._agent import Agent, Busy, GiveUp, Later, Stopped, main
+from agents._config import ConfigError
+from agents._idle import idle
 from agents._job import Job
+from agents._supervise import GRACE_S
 from agents.models.exchange import Exchange, Impossible
-from agents.models.keys import guard_memory
+from agents.models.keys import NoKey, guard_memory
 from agents.models.ledger import BudgetGone, Ledger, Taken
 from agents.models.profile import profiles, roles
 from agents.models.turn import Stopping, Turn, Unanswered
@@ -28,6 +34,8 @@ from bus.claim import Claim
 
 LOOK_S = 0.02  # between two looks into the inbox: it is long while the judge is asked in advance
 FINISH_S = 10.0  # for calls in flight when asked to stop: they are paid, and the supervisor kills after 15 s
+CALLS_FD = "MAILROOM_CALLS_FD"  # names the descriptor on which an asker names its calls, see Desk.hear
+TURN_S = 0.5  # how often one that a supervisor keeps looks whether the books are free
 OUTAGE_S = 30.0  # a call that no endpoint answered is asked again so much later: an outage costs time and nothing else
 
 
@@ -39,21 +47,49 @@ class Desk(Agent):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         guard_memory()
+        calls = os.environ.pop(CALLS_FD, "")
         super().__init__(*args, **settings)
-        limits, gpu_usd = _budget.call_limits(self.run, self.config), _budget.gpu_usd(self.run)
+        enabled, ledger = profiles(self.config.infra), self.books()
         try:
-            ledger = Ledger(self.mailbox.folder, limits, gpu_usd)
-        except Taken as error:
-            raise Busy(str(error)) from None
-        enabled = profiles(self.config.infra)
-        self.exchange = Exchange(enabled, roles(self.config.roles), ledger, self.stopping)
-        self.waiting = Waiting(self.mailbox, {name: one.concurrency for name, one in enabled.items()})
+            self.exchange = Exchange(enabled, roles(self.config.roles), ledger, self.stopping)
+        except NoKey as error:
+            raise ConfigError(str(error)) from None
+        rooms = {name: one.concurrency for name, one in enabled.items()}
+        self.waiting = Waiting(self.mailbox, rooms, frozenset() if calls else None)
+        if calls:
+            threading.Thread(target=self.hear, args=[int(calls)], name="calls", daemon=True).start()
+
+    def books(self) -> Ledger:
+        """The ledger; where another llm agent has it, one that a supervisor keeps waits its turn. Raises Busy."""
+        limits, gpu_usd = _budget.call_limits(self.run, self.config), _budget.gpu_usd(self.run)
+        while True:
+            try:
+                return Ledger(self.mailbox.folder, limits, gpu_usd)
+            except Taken as error:
+                if self.beat.descriptor < 0:
+                    raise Busy(str(error)) from None
+            time.sleep(TURN_S)  # SIGTERM ends it: no signal is handled before the books are open
+
+    def hear(self, descriptor: int) -> None:
+        """Take the IDs that a command names on a pipe, a line each, for all that is ours; its closing ends this agent.
+
+        The kernel closes it when the command dies, however that dies. What is in flight has FINISH_S, as it is paid.
+        """
+        assert self.waiting
+        os.set_inheritable(descriptor, False)
+        with open(descriptor, encoding="ascii") as lines:
+            for line in lines:
+                self.waiting.only = (self.waiting.only or frozenset()) | {line.strip()}
+                self.bell.ring()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE_S)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def answer(self, job: Job) -> dict[str, Any]:
         """The reply to one call; no signal interrupts it, as it is a thread's own."""
         assert self.exchange
         try:
-            return Turn(self.exchange, job.id, job.request).reply()
+            return Turn(self.exchange, job.id, job.request, partial(idle, job.claim)).reply()
         except Stopping:
             raise Stopped from None
         except BudgetGone as error:
@@ -109,6 +145,9 @@ class Desk(Agent):
         said = f"{count} calls in hand" if count else ""
         spent = self.exchange.ledger.spent() if self.exchange else None
         numbers = {"tokens": spent.tokens, "usd": round(spent.usd, 6)} if spent else {}
+        if self.exchange and (down := self.exchange.down()):  # bin/status and bin/pipeline tell it
+            said, wait = str(self._clean(down[0])), down[1] if count else self.mailbox.postponed()
+            numbers["next_try_s"] = round(wait, 1)
         return {"claim": None, "age_s": 0.0, "say": said, "numbers": numbers, "gpu_s": 0.0}
 
 

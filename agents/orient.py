@@ -21,6 +21,7 @@ from agents import _recall
 from agents._agent import free_bytes, main
 from agents._goal import Goal
 from agents._job import Job
+from agents._original import RECALLED
 from bus import files, schema
 from bus.mailbox import order
 from bus.run import Run
@@ -36,7 +37,12 @@ def orient(job: Job) -> None:
     job.write("state.json", state)
     hardware = machine(job.run.folder, use_gpus=job.config.infra["gpus"] != "none")
     job.write("hardware.json", hardware)
-    recalled, problems = recalled_for(job.goal, job.run.folder, job.round, job.run.document["name"])
+    told = job.original and job.original.read(RECALLED, "recalled.v1")  # a replay knows what its original knew
+    recalled, problems = (
+        (told["observations"], [])
+        if told
+        else recalled_for(job.goal, job.run.folder, job.round, job.run.document["name"])
+    )
     job.write("recalled.json", {"schema": "recalled.v1", "observations": recalled})
     gpus = f"{len(hardware['gpus'])} GPUs" if hardware["gpus"] else "no GPU"
     job.say(f"{state['class']}; {hardware['cpus']} cores, {gpus}; {len(recalled)} observations recalled")

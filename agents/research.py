@@ -6,7 +6,8 @@ Reads   goal.md
         00-orient/recalled.json   what earlier rounds and runs learned about these topics
 Writes  topics.json   topics.v1: each topic with its keywords and its sources
         report.md     the same, for people
-        tools/*.json  tool.v1: every call of a tool, where this machine allows the step any
+        tools.json    tools.v1: which tools a model could use, where this machine allows the step any
+        tools/*.json  tool.v1: every call of one
 Asks    role researcher: one map of all topics, then one question per topic, looked up with the tools that the step is
         allowed; with no model, from the outlines alone
 """
@@ -41,6 +42,8 @@ COMMON = frozenset(
 )
 
 Outline = list[tuple[str, str]]
+Heard = tuple[dict[str, Any] | None, tuple[str, str]]  # what a model said, None where it is of no use; (profile, model)
+NOBODY = ("", "")
 
 
 @dataclass(frozen=True)
@@ -77,34 +80,40 @@ def studied(
 ) -> list[str]:
     """Put a model's map and claims into the document, and return what it misses; what is of no use changes nothing."""
     job.say(f"asking {ROLE} for a map of {len(document['topics'])} topics")
-    drawn = useful(job.models.one(ROLE, domain.map_question(job.goal, outlines)))
+    drawn, by = heard(job.models.one(ROLE, domain.map_question(job.goal, outlines)))
     if drawn:
         remap(document, domain.mapping(drawn, job.goal), job.goal.sources)
     rows, questions = study_questions(job.goal, document, outlines, observations)
     found = studies(job, questions)
-    for row, study in zip(rows, found, strict=True):
+    for row, (study, _) in zip(rows, found, strict=True):
         if study:
             row["why"] = domain.line(study["why"], domain.WHY) or row["why"]
             row["claims"] = domain.claims(study, outlines)
-    used = sum(one is not None for one in [drawn, *found])
-    job.say(f"{used} of {1 + len(found)} answers were of use")
-    if used:
-        profile, model = min(job.spent().spoke[ROLE])
+    spoke = Counter(who for said, who in [(drawn, by), *found] if said)
+    job.say(f"{spoke.total()} of {1 + len(found)} answers were of use")
+    if spoke:
+        profile, model = max(sorted(spoke), key=lambda who: spoke[who])
         who = {"profile": profile, "model": domain.line(model, domain.SHORT) or "unnamed"}
-        document["asked"] = {**who, "questions": 1 + len(found), "answered": used}
+        document["asked"] = {**who, "questions": 1 + len(found), "answered": spoke.total()}
     return domain.terms(drawn["missing"], domain.MAX_MISSING) if drawn else []
 
 
-def studies(job: Job, questions: list[Question]) -> list[dict[str, Any] | None]:
-    """What a model says of each topic, None where that is of no use; with tools, where this machine allows it any."""
-    if not job.config.tools.get(job.step):
-        found = {place: useful(answer) for place, answer in job.models.all(ROLE, questions)}
+def studies(job: Job, questions: list[Question]) -> list[Heard]:
+    """What a model says of each topic; with tools, where this machine allows it any."""
+    if not job.may_look_up:
+        found = {place: heard(answer) for place, answer in job.models.all(ROLE, questions)}
         return [found[place] for place in range(len(questions))]
     from agents._consult import Consulted, consult_all  # brings in the MCP client, which other runs do without
 
     texts = ["\n\n".join(one["content"] for one in question.messages) for question in questions]
     looked = consult_all(job, ROLE, texts, schema=domain.STUDY)
-    return [one.done if isinstance(one, Consulted) else None for one in looked]
+    return [(one.done, one.by) if isinstance(one, Consulted) else (None, NOBODY) for one in looked]
+
+
+def heard(answer: dict[str, Any] | Unanswered) -> Heard:
+    """An answer's document, None where it is of no use, and who gave it."""
+    said = useful(answer)
+    return (None, NOBODY) if isinstance(answer, Unanswered) else (said, (answer["profile"], answer["model"]))
 
 
 def useful(answer: dict[str, Any] | Unanswered) -> dict[str, Any] | None:

@@ -104,5 +104,6 @@ class Books:
             yield Finding(f"{SERVICE}/{REPLAY}", f"{str(error).replace(f'{path}: ', '')}; replay again")
             return
         profiles = marker.get("profiles") if isinstance(marker, dict) else None
-        if not isinstance(profiles, dict) or not isinstance(marker.get("lost"), list):
+        lost, of = (marker.get("lost"), marker.get("of", "")) if isinstance(marker, dict) else (None, None)
+        if not (isinstance(profiles, dict) and isinstance(lost, list) and isinstance(of, str)):
             yield Finding(f"{SERVICE}/{REPLAY}", "is not {profiles, lost}; replay again")

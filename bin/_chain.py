@@ -9,15 +9,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from agents.exam.card import REASONS
 from agents.models import call as calls
 from agents.teacher.prompts import PROMPTS
 from agents.teacher.templates import WORDINGS, templates
 from bus import files, schema
-from bus.mailbox import order
 from bus.run import Run
 
 AROUND = 120  # characters of the source shown on each side of a span
 PLACES = ("train.jsonl", "validation.jsonl", "exam.jsonl", "dropped.jsonl")
+NAME, PROMPTS_NAME = f"agents/teacher/{WORDINGS.name}", f"agents/teacher/{PROMPTS.name}"
 ID = re.compile(r"[0-9a-z][0-9a-z_-]{0,99}")
 
 
@@ -29,8 +30,10 @@ def chain(run: Run, item: str) -> dict[str, Any]:
     """Everything that the run knows of an item; raises NotThere, files.BadFile, schema.Invalid."""
     if not ID.fullmatch(item):
         raise NotThere(f"{item[:60]!r} is no id; ids look like e-16babf84d58a, see dropped.jsonl or train.jsonl")
-    verdicts, example, judged = [], None, None
+    verdicts: dict[str, list[str]] = {}  # what is said of it: in which files
+    example, item_row, judged = None, None, None
     known: set[str] = set()
+    made_in = 0  # the round that made it: later ones take it along
     for step, round, name, row in rows(run):
         known.add(row["id"])
         if row["id"] != item:
@@ -38,22 +41,24 @@ def chain(run: Run, item: str) -> dict[str, Any]:
         if row["schema"] == "judged.v1":
             judged = row
         elif row["schema"] == "example.v1":
-            example = row
+            example, made_in = row, made_in or round
         else:
-            verdicts.append(f"round {round}: {verdict(row, f'{step}/outbox/r{round}/{name}')}")
+            verdicts.setdefault(f"round {round}: {verdict(row)}", []).append(f"{step}/outbox/r{round}/{name}")
+            item_row = row if row["schema"] == "item.v1" else item_row
     if not (verdicts or example):
         near = difflib.get_close_matches(item, known, 1, 0.5)
         raise NotThere(f"{run.name}: has no item {item}; " + (f"did you mean {near[0]}?" if near else "is it the run?"))
     return {
         "id": item,
         "run": run.name,
-        "verdicts": verdicts or ["generated, and not filtered yet"],
+        "verdicts": [f"{said} ({', '.join(where)})" for said, where in verdicts.items()] or ["made, not filtered yet"],
         "example": example,
-        "made_by": made_by(example) if example else "cut from a document that the base never saw",
+        "text": item_row["answer"] if item_row and not example else None,
+        "made_by": made_by(example) if example else "cut by rules from a document that the base has never seen",
         "call": called(run, example["made"]["call"]) if example and "made" in example else None,
         "judged": judged,
         "judge_call": called(run, judged["call"]) if judged else None,
-        "spans": list(spans(run, example)) if example else [],
+        "spans": list(spans(run, example, made_in)) if example else [],
     }
 
 
@@ -69,25 +74,34 @@ def rows(run: Run) -> Iterator[tuple[str, int, str, dict[str, Any]]]:
                     yield step, round, name, schema.check(row, row["schema"])
 
 
-def verdict(row: dict[str, Any], file: str) -> str:
+SLICES = {
+    "taught": "a taught fact, in words that no training row has",
+    "unseen": "a fact that no training row has",
+    "general": "text of which the loss is measured, to see what is forgotten",
+}
+
+
+def verdict(row: dict[str, Any]) -> str:
     """What one file says of an item, in a line."""
     if row["schema"] == "dropped.v1":
-        return f"dropped, {row['reason']}: {row['detail']} ({file})"
+        return f"dropped, {row['reason']} ({REASONS.get(row['reason'], 'for that reason')}): {row['detail']}"
     if row["schema"] == "item.v1":
-        what = {"validation": "steers the next round", "taught": "a taught fact in new words"}
-        return f"asked in {row['slice']}, {what.get(row['slice'], 'held out of training')} ({file})"
-    return f"kept, a row of training ({file})"
+        if row["slice"] in SLICES:
+            return f"a question of the exam, slice {row['slice']}: {SLICES[row['slice']]}"
+        return f"a question of {row['slice']}: its score steers what the next round strengthens"
+    return "kept as a training row"
 
 
 def made_by(example: dict[str, Any]) -> str:
     """Which wording or which prompt made an example."""
     if made := example.get("made"):
         wish = f"kind {example['kind']}, persona {made['persona']}, difficulty {made['difficulty']}"
-        return f"the model {made['model']}, asked by {PROMPTS.parent.parent.name}/teacher/{PROMPTS.name}: {wish}"
+        return f"the model {made['model']}, from the source below and a prompt of {PROMPTS_NAME} ({wish})"
     for one in templates():
         if one.id == example["template"]:
-            return f"wording {one.id} of agents/teacher/{WORDINGS.name}, [{one.shape}] {one.use}: {one.text}"
-    return f"wording {example['template']}, which agents/teacher/{WORDINGS.name} no longer has"
+            how = "rules, no model: the answer is cut from the source below"
+            return f"{how}, its question is {one.id} of {NAME}: {one.text}"
+    return f"rules, no model: the question is {example['template']}, which {NAME} no longer has"
 
 
 def called(run: Run, id: str) -> dict[str, Any] | None:
@@ -102,11 +116,11 @@ def called(run: Run, id: str) -> dict[str, Any] | None:
     return {"file": f"llm/outbox/{id}.json", **kept, "attempts": len(reply["attempts"])}
 
 
-def spans(run: Run, example: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Each span of an example with the words around it, from the newest round that has its source."""
+def spans(run: Run, example: dict[str, Any], made_in: int) -> Iterator[dict[str, Any]]:
+    """Each span of an example with the words around it, as its source was in the round that made it, or just before."""
     found, _ = run.listings()
     for span in example["spans"]:
-        for step, round in sorted(found, key=lambda key: order(f"r{key[1]}"), reverse=True):
+        for step, round in sorted(found, key=lambda key: (key[1] > made_in, -key[1])):
             name = f"sources/{span['source']}.md"
             if name in found[step, round]["artifacts"]:
                 file = f"{step}/outbox/r{round}/{name}"

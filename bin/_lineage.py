@@ -87,8 +87,12 @@ def is_ours(run: Run) -> bool:
 
 def relation(here: Run, there: Run) -> str:
     """How two runs are related, in words, as far as their own files tell."""
+    import _replay  # brings in the books of model calls, which packing does without
+
     if here.folder.resolve() == there.folder.resolve():
         return "the same folder twice"
+    if said := _replay.relation(here, there):
+        return said
     for key, what in (("goal_sha256", "goal"), ("seed", "seed")):
         if here.document[key] != there.document[key]:
             return f"two runs of different {what}s, which are no copies of each other"

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from _look import Row, heartbeat, rows
+from _look import Row, heartbeat, rows, show
+from _models import Letters, budget_told, out_of_reach, with_wait
 from _tell import plain
 from bus.mailbox import order
 from bus.run import Run
@@ -28,6 +29,10 @@ class Live:
         self._lacks: set[str] = set()
         self._states: dict[tuple[str, str], str] = {}
         self._said: dict[str, tuple[str, float]] = {}
+        self._down: set[str] = set()  # what could not be reached when we last looked
+        self._letters = Letters(run)
+        self._letters.look()
+        self._spent = set(self._letters.budgets())  # budgets whose end was told, or came before us
 
     def __enter__(self) -> Live:
         if sys.stdout.isatty():
@@ -48,10 +53,28 @@ class Live:
             self._table.update(table(self.run, found, beat), refresh=final)
         else:
             self._plain(found, (beat or {}).get("agents", {}))
+            self._reach(beat)
         for line in (beat or {}).get("lacks", ()):
             if line not in self._lacks:
                 self._lacks.add(line)
                 click.echo(f"note: {plain(line)}")
+        self._budgets()
+
+    def _budgets(self) -> None:
+        """Tell the end of each budget for model calls, once."""
+        self._letters.look()
+        for name, message in self._letters.budgets().items():
+            if name not in self._spent:
+                self._spent.add(name)
+                then = f", then see bin/status {show(self.run.folder)}"
+                click.echo(plain(budget_told(name, message, then)))
+
+    def _reach(self, beat: dict[str, Any] | None) -> None:
+        """Tell what cannot be reached, once until it can be again."""
+        now = dict(out_of_reach(beat))
+        for line in now.keys() - self._down:
+            click.echo(plain(with_wait(line, now[line])))
+        self._down = set(now)
 
     def _plain(self, found: list[Row], agents: dict[str, Any]) -> None:
         for row in found:
@@ -80,7 +103,9 @@ def table(run: Run, found: list[Row], beat: dict[str, Any] | None) -> Any:
     from rich.table import Table
     from rich.text import Text
 
+    down = "\n".join(plain(with_wait(*one)) for one in out_of_reach(beat))
     made = Table(title=f"{run.name}: {(beat or {}).get('state', 'starting')}", title_justify="left", box=None)
+    made.caption, made.caption_justify = Text(down, style="yellow") if down else None, "left"
     for name, right in (("step", 0), ("", 0), ("state", 0), ("try", 1), ("seconds", 1), ("now", 0), ("progress", 0)):
         made.add_column(name, justify="right" if right else "left", no_wrap=True)
     last = max((row.id for row in found if row.state != "waiting"), key=order, default="r1")

@@ -52,6 +52,12 @@ class Row:
         return {key: value for key, value in asdict(self).items() if key != "now"}
 
 
+def show(path: Path) -> str:
+    """A path as a person would type it here."""
+    relative = os.path.relpath(path)
+    return relative if not relative.startswith("../..") else str(path)
+
+
 def heartbeat(run: Run) -> dict[str, Any] | None:
     """The supervisor's last heartbeat while it lives, else None."""
     home = run.folder / "supervisor"
@@ -60,6 +66,15 @@ def heartbeat(run: Run) -> dict[str, Any] | None:
     with contextlib.suppress(FileNotFoundError, files.BadFile, schema.Invalid):
         return dict(schema.check(files.read_json(home / "heartbeat.json"), "heartbeat.v1"))
     return None
+
+
+def stopped(run: Run) -> str:
+    """Why the supervisor ended before the run was done, as it said last: `; it ended by the budget: …`, or ""."""
+    with contextlib.suppress(FileNotFoundError, files.BadFile, schema.Invalid):
+        beat = schema.check(files.read_json(run.folder / "supervisor" / "heartbeat.json"), "heartbeat.v1")
+        if beat["state"] == "budget":
+            return f"; it ended when the budget was spent: {beat.get('why', '').removeprefix('budget: ')}"
+    return ""
 
 
 def rows(run: Run, beat: dict[str, Any] | None = None) -> list[Row]:
@@ -126,15 +141,3 @@ def document(run: Run) -> dict[str, Any]:
         "spend": spend(run),
         "verdict": {name: judged["slices"][name]["verdict"] for name in SLICES} if judged else None,
     }
-
-
-def ending(run: Run) -> list[str]:
-    """What a finished run came to, in a few lines: cost, then one line for each slice."""
-    cost = spend(run)
-    lines = [f"{run.name}: done; steps took {cost['seconds']:.0f} s, {cost['cpu_s']:.0f} s of CPU, ${cost['usd']:.2f}"]
-    for name in SLICES if (found := verdict(run)) else ():
-        one = found["slices"][name] if found else {}
-        figures = f"base {one['base']:.3f}, specialist {one['specialist']:.3f}, difference {one['difference']:+.3f}"
-        interval = f"[{one['low']:+.3f}, {one['high']:+.3f}], n {one['n']}"
-        lines.append(f"  {name:8} {one['verdict']:12} {one['measure']}: {figures} {interval}")
-    return lines

@@ -2,6 +2,8 @@
 
 Names come from another's program. So a run is one by its name alone, a path is walked from folder to folder with no
 link followed, and what is not a goal, a reply or a dead letter is not read at all: config/, keys, work, model calls.
+Who reads the exam could teach it, so whatever says what it asks or what must not be taught is sealed, by its schema and
+by its name; of the report the answers side by side are left out.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import _start
 
 import contextlib
+import fnmatch
 import os
 import re
 from collections.abc import Iterator
@@ -18,7 +21,8 @@ from typing import Any
 from _look import document, rows, run_state
 from _secrets import LONGEST, found_in
 from _tell import Trouble, find_mailbox, open_run
-from bus import files, flow
+from agents.pages.story import SIDE_BY_SIDE
+from bus import files, flow, schema
 from bus.mailbox import Conflict
 from bus.run import FOREVER, Run
 
@@ -26,7 +30,12 @@ MAX_RUNS = 200  # that are listed, by name: each is looked into
 MAX_NAMES = 500  # of a folder
 PIECE = 32 * 1024  # bytes of an artifact in one answer: some 10,000 tokens, and clients cut off at 25,000
 NAME = re.compile(r"[0-9a-z][0-9a-z_-]{0,99}")  # as bus.mailbox has IDs
-SEALED = frozenset({"exam.jsonl", "answers.jsonl"})  # who reads the exam's questions could teach them
+# Questions of the exam and of validation, all examples, of which 20% are never taught, and what was said of them.
+SEALED_KINDS = frozenset({"item.v1", "answer.v1", "example.v1", "dropped.v1", "judged.v1"})
+SEALED = frozenset("exam.jsonl validation.jsonl answers.jsonl dropped.jsonl left_out.jsonl judged.jsonl".split())
+PAGE = "report.html"  # it has all that report.md has
+PAIRS = re.compile(rb"^## %s\n.*?(?=^## |\Z)" % re.escape(SIDE_BY_SIDE.encode()), re.MULTILINE | re.DOTALL)
+LEFT_OUT = b"## %s\n\nLeft out here: the exam is sealed.\n\n" % SIDE_BY_SIDE.encode()
 READABLE = "goal.md, STEP/outbox/rN/NAME and STEP/dead/rN.json"
 
 
@@ -37,13 +46,8 @@ class Runs:
         self.folder = folder
 
     def list_runs(self) -> dict[str, Any]:
-        """The runs that there are: {runs: [{run, state, rounds}]}. States are those of `status`."""
-        found = []
-        for name in self._names()[:MAX_RUNS]:
-            with self._opened(name) as run:
-                rounds = "forever" if run.rounds >= FOREVER else run.rounds
-                found.append({"run": name, "state": run_state(run, rows(run)), "rounds": rounds})
-        return {"runs": found}
+        """The runs that there are: {runs: [{run, state, rounds}]}. States are those of `status`, or `damaged`."""
+        return {"runs": [self._told(name) for name in self._names()[:MAX_RUNS]]}
 
     def status(self, run: str) -> dict[str, Any]:
         """How a run stands: each step's requests with state, tries, seconds and dollars; its spending and verdict."""
@@ -54,12 +58,13 @@ class Runs:
         """Read goal.md, a file of a step's reply (70-report/outbox/r1/report.md) or its folder, or a dead letter.
 
         Returns {path, bytes, text, next}: up to 32 KiB of text from `offset` on; `next` is the offset to go on at,
-        null at the end. Of a folder {path, names}. The exam's questions are sealed.
+        null at the end. Of a folder {path, names}. The exam is sealed, and with it all examples.
         """
         with self._opened(run) as opened:
             parts = _allowed(opened, path)
             if (names := _folder(opened.folder, parts)) is not None:
                 return {"path": path, "names": names}
+            _unsealed(opened, path, parts)
             return {"path": path, **_piece(opened.folder, parts, offset)}
 
     def ask(self, run: str, step: str, round: int) -> dict[str, Any]:
@@ -87,6 +92,16 @@ class Runs:
         found = [path.name for path in self.folder.iterdir() if NAME.fullmatch(path.name) and not path.is_symlink()]
         return sorted(name for name in found if (self.folder / name / "run.json").is_file())
 
+    def _told(self, name: str) -> dict[str, Any]:
+        """One run's line; of one that cannot be read why, so that the others are told all the same."""
+        try:
+            with self._opened(name) as run:
+                rounds = "forever" if run.rounds >= FOREVER else run.rounds
+                return {"run": name, "state": run_state(run, rows(run)), "rounds": rounds}
+        except (Trouble, files.BadFile, schema.Invalid, OSError) as error:
+            why = str(getattr(error, "message", error)).replace(f"{self.folder}/", "")
+            return {"run": name, "state": "damaged", "rounds": None, "why": why}
+
     @contextlib.contextmanager
     def _opened(self, name: str) -> Iterator[Run]:
         if name not in (there := self._names()):
@@ -102,9 +117,17 @@ def _allowed(run: Run, path: str) -> list[str]:
     boxed = len(parts) > 2 and parts[0] in steps and parts[1] in ("outbox", "dead")
     if not (parts == ["goal.md"] or boxed) or any(part.startswith(".") for part in parts):
         raise Trouble("mcp", f"{path}: cannot be read here; what can: {READABLE}, of the steps {', '.join(steps)}")
-    if parts[-1] in SEALED:
-        raise Trouble("mcp", f"{path}: holds the exam's questions, which are sealed: a model could be taught them")
     return parts
+
+
+def _unsealed(run: Run, path: str, parts: list[str]) -> None:
+    """Raise Trouble for an artifact that says what the exam asks, or what is kept from being taught."""
+    name, kinds = "/".join(parts[3:]), run.step(parts[0]).writes if len(parts) > 3 else {}
+    kind = next((kinds[pattern] for pattern in kinds if fnmatch.fnmatchcase(name, pattern)), None)
+    if parts[-1] == PAGE:
+        raise Trouble("mcp", f"{path}: holds questions of the exam, which is sealed; read report.md beside it")
+    if parts[-1] in SEALED or kind in SEALED_KINDS:
+        raise Trouble("mcp", f"{path}: holds text of the exam, which is sealed: a model could be taught it")
 
 
 @contextlib.contextmanager
@@ -128,15 +151,9 @@ def _folder(root: Path, parts: list[str]) -> list[str] | None:
 
 def _piece(root: Path, parts: list[str], offset: int) -> dict[str, Any]:
     """A piece of a text file from an offset on, cut between two characters."""
+    start = max(0, offset)
     with _walked(root, parts[:-1]) as folder:
-        descriptor = files.open_regular(parts[-1], folder)
-        try:
-            size, start = os.fstat(descriptor).st_size, max(0, offset)
-            data = os.pread(descriptor, PIECE, start)
-            # Read with its surroundings, so that a key which two pieces share is found in both.
-            near = os.pread(descriptor, PIECE + 2 * LONGEST, max(0, start - LONGEST))
-        finally:
-            os.close(descriptor)
+        size, data, near = _read(parts[-1], folder, start)
     if b"\0" in data:
         raise Trouble("mcp", f"{'/'.join(parts)}: is no text ({size:,} bytes)")
     if secrets := found_in(near):
@@ -145,6 +162,22 @@ def _piece(root: Path, parts: list[str], offset: int) -> dict[str, Any]:
         data = data[: len(data) - _torn(data)]
     after = start + len(data)
     return {"bytes": size, "text": data.decode("utf-8", "replace"), "next": after if after < size else None}
+
+
+def _read(name: str, folder: int, start: int) -> tuple[int, bytes, bytes]:
+    """(bytes of a file, a piece of it, the piece with its surroundings); a Markdown page is without the exam's pairs.
+
+    The surroundings are there so that a key which two pieces share is found in both.
+    """
+    if name.endswith(".md"):
+        text = PAIRS.sub(LEFT_OUT, files.read_bytes(name, dir_fd=folder))
+        return len(text), text[start : start + PIECE], text[max(0, start - LONGEST) : start + PIECE + LONGEST]
+    descriptor = files.open_regular(name, folder)
+    try:
+        near = os.pread(descriptor, PIECE + 2 * LONGEST, max(0, start - LONGEST))
+        return os.fstat(descriptor).st_size, os.pread(descriptor, PIECE, start), near
+    finally:
+        os.close(descriptor)
 
 
 def _torn(data: bytes) -> int:

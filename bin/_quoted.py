@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _start
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 from _tell import table
 from agents._ask import SERVICE
 from agents._config import Config
+from agents._original import is_replayed
 from agents.models.ledger import NAME as LEDGER
 from agents.models.ledger import Tally
-from agents.quoting.pilot import Sample
 from agents.quoting.plan import ROLE
 from agents.quoting.quote import FIGURES, Quote, Range, verdicts
+from agents.quoting.rates import COMPARED
+from agents.quoting.sample import Sample, total
 from bus.run import Run
 
 ENDS = ("low", "expected", "high")
@@ -34,7 +37,7 @@ def as_document(made: Quote, config: Config, sample: Sample | None, run: Run | N
     return {
         "goal": goal.name,
         "rounds": goal.rounds,
-        "roles": [role_of(name, plan.who[name]) for name in dict.fromkeys(ROLE[kind] for kind in plan.kinds)],
+        "roles": [role_of(name, plan.who[name], sample) for name in dict.fromkeys(ROLE[kind] for kind in plan.kinds)],
         "kinds": rows,
         "steps": [
             {"step": one, **figures(made, made.kinds_of(one)), "wall_s": named(made.wall([one]))} for one in made.steps
@@ -44,6 +47,7 @@ def as_document(made: Quote, config: Config, sample: Sample | None, run: Run | N
         "budgets": budgets(made, config),
         "pilot": piloted(sample) if sample else None,
         "run": about(run) if run else None,
+        "replays": bool(run and is_replayed(run.folder)),
     }
 
 
@@ -55,8 +59,8 @@ def figures(made: Quote, kinds: Sequence[str]) -> dict[str, Any]:
     return {name: named(made.figure(name, kinds)) for name in FIGURES}
 
 
-def role_of(name: str, who: Any) -> dict[str, Any]:
-    """Whom a role asks, and at which price, in USD per million tokens."""
+def role_of(name: str, who: Any, sample: Sample | None) -> dict[str, Any]:
+    """Whom a role asks, at which price, in USD per million tokens, and who answered a pilot, by profile."""
     price = who.profile.price
     known = {"input": price.input, "output": price.output, "cached": price.cached} if price else None
     return {
@@ -65,7 +69,14 @@ def role_of(name: str, who: Any) -> dict[str, Any]:
         "model": who.profile.model,
         "price": known,
         "price_from": who.price_from or None,
+        "answered": spoke(name, sample) if sample else None,
     }
+
+
+def spoke(role: str, sample: Sample) -> dict[str, int]:
+    """How many answers each profile gave to a role's questions."""
+    found = Counter(one.profile for kind, own in sample.answers.items() if ROLE[kind] == role for one in own)
+    return dict(sorted(found.items()))
 
 
 def budgets(made: Quote, config: Config) -> list[str]:
@@ -83,13 +94,18 @@ def budgets(made: Quote, config: Config) -> list[str]:
 
 
 def piloted(sample: Sample) -> dict[str, Any]:
-    """What a pilot asked, by kind."""
-    paid = [one.usd for found in sample.heard.values() for one in found]
+    """What a pilot asked, by kind, what was there before, and what was paid now."""
+    every, paid = total(sample.every), sample.paid
     return {
         "calls": sample.calls,
-        "kinds": {kind: len(found) for kind, found in sample.heard.items()},
-        "unanswered": sample.unanswered,
-        "usd": None if None in paid else round(sum(one for one in paid if one is not None), 6),
+        "kinds": {kind: len(found) for kind, found in sample.answers.items()},
+        "reused": sample.again,
+        "unanswered": sample.unanswered.total(),
+        "useless": dict(sorted(Counter(one.error for one in sample.every if one.error).items())),
+        "beside": len(sample.answers.get(COMPARED, ())),
+        "usd": None if every is None else round(every, 6),
+        "paid_now": None if paid is None else round(paid, 6),
+        "passed_over": dict(sorted(sample.passed_over.items())),
         "stopped": sample.stopped or None,
     }
 
@@ -111,12 +127,15 @@ def lines(told: Mapping[str, Any]) -> Iterator[str]:
     how = f"by a pilot of {told['pilot']['calls']} calls" if told["pilot"] else "before anything is asked"
     yield f"{told['goal']}: what a run will cost, {how}: expected (low to high)"
     for one in told["roles"]:
-        yield f"role {one['role']}: {one['profile']} ({one['model']}), {price_told(one)}"
-    if not told["roles"]:
+        yield f"role {one['role']}: {one['profile']} ({one['model']}), {price_told(one)}{answered_by(one)}"
+    if told["replays"]:
+        yield f"{told['run']['folder']} replays another run's calls: nothing will be asked, $0.00 for models."
+    elif not told["roles"]:
         yield NOTHING
     else:
         rows = [(one["step"], one["kind"], *cells(one)) for one in told["kinds"]]
         yield from table([HEAD, *rows, ("all steps", "", *cells(told["total"]))], RIGHT)
+        yield from held(told)
     yield from of_time(told)
     if told["rounds"] == "forever":
         yield "The goal goes on for ever: these are the figures of its first round."
@@ -136,9 +155,25 @@ def price_told(role: Mapping[str, Any]) -> str:
     )
 
 
+def answered_by(role: Mapping[str, Any]) -> str:
+    """Who answered a role's questions, where that was another profile than the first."""
+    others = {name: n for name, n in (role["answered"] or {}).items() if name != role["profile"]}
+    if not others:
+        return ""
+    own = role["answered"].get(role["profile"], 0)
+    said = ", ".join(f"{name} {n}" for name, n in others.items())
+    return f"; of the pilot it answered {own}, {said}"
+
+
 def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     counts = tuple(span(row[name], "{:,.0f}") for name in ("calls", "input", "output"))
     return (*counts, span(row["usd"], "{:,.4f}"), span(row["seconds"], "{:,.0f}"))
+
+
+def held(told: Mapping[str, Any]) -> Iterator[str]:
+    """What budgets keep beside the tokens that are told."""
+    if (found := told["total"]["held"]) and found["expected"] >= 1:
+        yield f"tokens that stay reserved for attempts without an answer, their dollars above: {span(found, '{:,.0f}')}"
 
 
 def span(found: Mapping[str, float] | None, form: str) -> str:
@@ -170,15 +205,34 @@ def of_pilot(told: Mapping[str, Any]) -> Iterator[str]:
     """What a pilot did, or that one can be had."""
     run, pilot = told["run"], told["pilot"]
     if pilot:
-        kinds = ", ".join(f"{n} {kind}" for kind, n in pilot["kinds"].items())
-        paid = "unknown dollars" if pilot["usd"] is None else f"${pilot['usd']:.4f}"
-        yield f"The pilot's {pilot['calls']} answers ({kinds}; {paid}) are part of the figures above, and lie in"
-        yield f"{run['folder']}/llm, a run that was not started: bin/pipeline goes on with it, and pays for none again."
+        yield from of_answers(run["folder"], pilot)
+        for name, why in pilot["passed_over"].items():
+            yield f"{name} did not answer all that it was asked first ({why}): what others gave stands at their price."
+            yield f"Where {name} answers again, the run costs what it takes; mend that, and pilot again."
         unheard = [one["kind"] for one in told["kinds"] if one["kind"] not in pilot["kinds"]]
         if unheard:
-            yield f"Not measured, since only the run can ask it: {', '.join(unheard)}."
+            yield f"Not measured, so from low to high as assumed: {', '.join(unheard)}."
         return
     if run:
         yield f"{run['folder']} has spent ${run['usd']:.4f} and {run['tokens']:,} tokens of this already."
     if told["roles"]:
         yield "Tokens and dollars are told from bytes and rules of thumb; --pilot measures them."
+
+
+def of_answers(folder: str, pilot: Mapping[str, Any]) -> Iterator[str]:
+    """What a pilot's answers were, what they cost, and what becomes of them."""
+    kinds = ", ".join(f"{n} {kind}" for kind, n in pilot["kinds"].items())
+    yield f"The pilot's {pilot['calls']} answers ({kinds}; {dollars(pilot['usd'])}) are part of the figures above."
+    if again := pilot["reused"]:
+        yield f"{again} of them were there already and are not paid again; paid now: {dollars(pilot['paid_now'])}."
+    yield f"They lie in {folder}/llm, a run that is not started: bin/pipeline goes on with it, and pays none again."
+    if beside := pilot["beside"]:
+        yield f"Only the {beside} comparisons are of stand-ins, and of no use to the run, which asks others."
+    if pilot["useless"] or pilot["unanswered"]:
+        bad = ", ".join(f"{n} {kind}" for kind, n in pilot["useless"].items())
+        none = f"{pilot['unanswered']} questions had no answer" if pilot["unanswered"] else ""
+        yield "Of no use: " + "; ".join(one for one in (bad, none) if one) + "."
+
+
+def dollars(usd: float | None) -> str:
+    return "unknown dollars" if usd is None else f"${usd:.4f}"

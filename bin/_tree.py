@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import _secrets
 from agents._ask import REPLAY, SERVICE
+from agents._original import FOLDER as ORIGINAL
 from agents.models.ledger import NAME as LEDGER
 from bus import files
 from bus.mailbox import ID, PARTS
@@ -19,6 +20,7 @@ KNOWN = frozenset(
     "goal.md run.json ROUNDS HOLD config monitor supervisor MANIFEST.json lineage.json packed.json".split()
 )
 BOOKS = frozenset({LEDGER, REPLAY})  # files of the `llm` mailbox beside its parts
+FOLDERS = frozenset({ORIGINAL})  # and what else it has
 STALE = "stale"  # beside a mailbox's parts: replies that were set aside
 KINDS = {stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 
@@ -118,9 +120,10 @@ def foreign(entry: Entry, known: dict[str, bool]) -> str:
     if parts[0] not in known:
         return ""
     if len(parts) == 2:
-        part = parts[1] in (*PARTS, STALE) if entry.is_folder else parts[0] == SERVICE and parts[1] in BOOKS
+        own = parts[0] == SERVICE and parts[1] in (FOLDERS if entry.is_folder else BOOKS)
+        part = own or (entry.is_folder and parts[1] in (*PARTS, STALE))
         return "" if part else "is no part of a mailbox; move it away"
-    if len(parts) > 3 or parts[1] == STALE:
+    if len(parts) > 3 or parts[1] == STALE or (parts[0] == SERVICE and parts[1] in FOLDERS):
         return ""
     if parts[1] == "work":
         return "" if ID.fullmatch(parts[2]) and entry.is_folder else "is not the folder of an ID; move it away"

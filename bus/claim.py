@@ -12,14 +12,14 @@ import os
 import stat
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from bus import files, locks, schema, tries
 
 if TYPE_CHECKING:
     from bus.mailbox import Mailbox
 
-SETTLE_S = 1.0  # an unparsable request must stay unchanged this long before it is dead: `cp` may still be writing it
+SETTLE_S = 1.0  # what is wrong must stay so this long: `cp` may still be writing, what is remembered of a file be old
 # A service's request is made executable while it is worked on: with no lock held, `ls -l` shows that its agent died.
 BEGUN = stat.S_IXUSR
 
@@ -60,11 +60,12 @@ class Claim:
         if not self._is_at(f"{self.id}.json", status):  # a request is claimed in place or not at all
             return False
         if self.mailbox.answered(self.id):  # killed between its reply and the end of its request
-            return self.late()
+            return self._finish(ours=False)
         if self.mailbox.is_dead(self.id):
             return False
         if status.st_nlink > 1 and not self._own_draft(status):
-            return self.mailbox.refuse(self.id, "file", "has another name (a hard link); copy it instead")
+            why = "has another name (a hard link); copy it instead"
+            return not self._may_settle(why) and self.mailbox.refuse(self.id, "file", why)
         return self._read(status.st_size) and self._may_try(status.st_mode)
 
     def _is_at(self, name: str, status: os.stat_result) -> bool:
@@ -76,38 +77,31 @@ class Claim:
 
     def _own_draft(self, status: os.stat_result) -> bool:
         """True if a second name is our own hidden draft, of a putter that was killed or is just done."""
-        drafts = [name for name in files.names(self.mailbox.inbox_fd) if name.startswith(files.DRAFT)]
-        return any(self._is_at(name, status) for name in drafts) or os.fstat(self.descriptor).st_nlink == 1  # gone now
+        names = files.names(self.mailbox.inbox_fd)
+        return any(name.startswith(files.DRAFT) and self._is_at(name, status) for name in names)
 
     def _read(self, size: int) -> bool:
         """Read the request and check it; False if it is refused, or may still be in the writing."""
         box, name, data = self.mailbox, f"inbox/{self.id}.json", b""
         try:
             data = files.read_open(self.descriptor, size, files.MAX_REQUEST, name)
-            self.request = schema.check(files.parse(data, name), box.request_schema)
-            self._check_place()
+            self.request = box.check_place(self.id, schema.check(files.parse(data, name), box.request_schema))
             self.request_sha256 = files.sha256(files.canonical(self.request))
         except (schema.Invalid, TypeError) as error:  # the second: nested more deeply than can be written
             return box.refuse(self.id, "request", str(error))
         except files.BadFile as error:
-            return not self._may_grow(data) and box.refuse(self.id, "request", str(error).removeprefix(f"{name}: "))
+            why = str(error).removeprefix(f"{name}: ")
+            return not self._may_settle(files.sha256(data)) and box.refuse(self.id, "request", why)
+        box.unsettled.pop(self.id, None)
         return True
 
-    def _check_place(self) -> None:
-        """Raise Invalid for a request that was meant for another ID or another step."""
-        if not isinstance(self.request, dict):
-            raise schema.Invalid("is not a JSON object")
-        for key, own in (("id", self.id), ("step", self.mailbox.name)):
-            if self.request.get(key, own) != own and (self.mailbox.folders or key == "id"):
-                raise schema.Invalid(f"its {key} is {str(self.request[key])[:100]!r}, not {own!r}; was it copied here?")
-
-    def _may_grow(self, data: bytes) -> bool:
-        """True while bytes that do not parse may still be in the writing: they changed, or were seen just now."""
-        torn, now, seen = self.mailbox.torn, time.monotonic(), files.sha256(data)
-        before, since = torn.pop(self.id, ("", 0.0))
+    def _may_settle(self, seen: str) -> bool:
+        """True while what is wrong (`seen`) may still pass: it is another thing than before, or was seen just now."""
+        unsettled, now = self.mailbox.unsettled, time.monotonic()
+        before, since = unsettled.pop(self.id, ("", 0.0))
         if before == seen and now - since >= SETTLE_S:
             return False
-        torn[self.id] = (seen, since if before == seen else now)
+        unsettled[self.id] = (seen, since if before == seen else now)
         return True
 
     def _may_try(self, mode: int) -> bool:
@@ -132,12 +126,19 @@ class Claim:
 
     def _note_begun(self, mode: int) -> None:
         """Leave a trace for the case of a death, without a folder a message; and count the death that left one."""
-        if mode & BEGUN:
-            tries.begin(self.work)  # a try with no crash.json
-            self.tried = True
         self._mode = stat.S_IMODE(mode) & ~BEGUN
-        with contextlib.suppress(PermissionError):  # another user's file: its deaths go uncounted
-            os.fchmod(self.descriptor, self._mode | BEGUN)
+        try:
+            if mode & BEGUN and self._mark(self._mode):  # else nobody took it off, and it tells of no death
+                tries.begin(self.work)  # a try with no crash.json
+                self.tried = True
+        finally:
+            self._mark(self._mode | BEGUN)
+
+    def _mark(self, mode: int) -> bool:
+        """Set or take off the mark; False where that changes nothing: another user's file, or no modes are kept."""
+        with contextlib.suppress(PermissionError):
+            os.fchmod(self.descriptor, mode)
+        return not (os.fstat(self.descriptor).st_mode ^ mode) & BEGUN
 
     def begin(self) -> Path:
         """Begin a try: returns work/ID/try-N, with out/ in it and kept/ beside it."""
@@ -155,16 +156,8 @@ class Claim:
         try:
             self._publish(self.folder, facts)
         except OSError as error:  # where locks do not reach it may be any: another's clean-up removes our work, too
-            if self.mailbox.answered(self.id):
-                return self.late()
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-                raise
-            where = f"{self.mailbox.name}/outbox/{self.id}"
-            raise FileExistsError(errno.EEXIST, f"{where}: is there but is no reply; move it away") from None
-        if self.mailbox.durable:
-            os.fsync(self.mailbox.outbox_fd)
-        self.clean()
-        return True
+            return self._second(error)
+        return self._finish(ours=True)
 
     def _publish(self, folder: Path, facts: dict[str, Any]) -> None:
         box, out = self.mailbox, folder / "out"
@@ -173,7 +166,8 @@ class Claim:
         reply: dict[str, Any] = {"schema": "reply.v1", "id": self.id, "step": box.name}
         reply |= {"request_sha256": self.request_sha256, "request": self.request}
         reply |= {"artifacts": artifacts(out), **facts, "tries": told}
-        files.replace(out / "reply.json", files.pretty(schema.check(reply, "reply.v1")))
+        data = files.pretty(schema.check(reply, "reply.v1"))
+        files.replace(out / "reply.json", files.fitting(data, files.MAX_DOCUMENT, "reply.json"))
         if box.durable:
             files.sync_tree(out)
         os.rename(out, self.id, dst_dir_fd=box.outbox_fd)
@@ -181,20 +175,29 @@ class Claim:
     def commit_file(self, reply: dict[str, Any]) -> bool:
         """Publish the reply of a service; False if a reply was there already."""
         box = self.mailbox
-        data = files.canonical(schema.check({**reply, "request_sha256": self.request_sha256}, box.reply_schema))
-        if (size := len(data)) > (most := files.MAX_DOCUMENT):
-            raise files.BadFile(f"the reply: {size:,} bytes, more than the {most:,} that one may have")
+        whole = schema.check({**reply, "request_sha256": self.request_sha256}, box.reply_schema)
+        data = files.fitting(files.canonical(whole), files.MAX_DOCUMENT, "the reply")
         try:
             files.publish(box.outbox_fd, f"{self.id}.json", data, box.durable)
-        except FileExistsError:
-            return self.late()
+        except FileExistsError as error:
+            return self._second(error)
         self.clean()
         return True
 
+    def _second(self, error: OSError) -> bool:
+        """After an error that another's reply, which stands, or a thing in the place of one may have caused."""
+        if self.mailbox.answered(self.id):
+            return self._finish(ours=False)
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise error
+        where = f"{self.mailbox.name}/outbox/{self.id}{self.mailbox.end}"
+        raise FileExistsError(errno.EEXIST, f"{where}: is there but is no reply; move it away") from None
+
     def fail(self, error: dict[str, Any]) -> None:
         """Record a failed try (`error`: kind, message, where and what else error.v1 takes) and put the next one off."""
-        if self.mailbox.answered(self.id):
-            self.late()
+        if self.mailbox.answered(self.id):  # maybe by us, and that it is durable is what failed: here the request stays
+            self.mailbox.doubted.add(self.id)
+            self.release()
             return
         wait = tries.wait_s(self.work, error["kind"])
         crash = schema.check(files.readable({"schema": "error.v1", **error, "wait_s": wait}), "error.v1")
@@ -217,25 +220,23 @@ class Claim:
     def give_up(self, kind: str, message: str) -> None:
         """End the request for good: dead/ID.json, unless a reply is there. The request stays."""
         if self.mailbox.answered(self.id):
-            self.late()
+            self._finish(ours=False)
             return
         self.mailbox.bury(self.id, kind, message, self.request_sha256)
         self.release()
 
-    def late(self) -> Literal[False]:
-        """Another has replied: the request may go once that reply is durable, too; whoever made it may have died."""
+    def _finish(self, ours: bool) -> bool:
+        """A reply is there: the request may go once that is durable, too; whoever else made it may have died."""
         if self.mailbox.durable:
             os.fsync(self.mailbox.outbox_fd)
         self.tried = True
         self.clean()
-        return False
+        return ours
 
     def clean(self) -> None:
         """After a reply: the request goes, then the work folder, then the lock."""
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self.id}.json", dir_fd=self.mailbox.inbox_fd)
-        except FileNotFoundError:
-            pass
         if self.tried or self.mailbox.folders:
             self._remove_work()
         self.close()
@@ -249,9 +250,9 @@ class Claim:
 
     def release(self) -> None:
         """Give the request back as it is; the next claimant goes on with what was kept."""
-        if self._mode and self.descriptor >= 0:
+        if self._mode:
             with contextlib.suppress(OSError):  # such as a disk that can only be read by now
-                os.fchmod(self.descriptor, self._mode)
+                self._mark(self._mode)
         self.close()
 
     def close(self) -> None:
@@ -265,6 +266,8 @@ class Claim:
 def artifacts(out: Path) -> dict[str, dict[str, Any]]:
     """{relative name: {sha256, bytes}} of every file below `out`, sorted; raises BadFile for what is no artifact."""
     found = {}
+    if not stat.S_ISDIR(os.lstat(out).st_mode):  # a command put something else in its place
+        raise files.BadFile(f"{out.name}: is no folder; artifacts are written into the one that was given")
     for parent, folders, names in os.walk(out, onerror=files.unreadable):
         for name in names + [one for one in folders if os.path.islink(os.path.join(parent, one))]:
             path = os.path.join(parent, name)

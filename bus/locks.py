@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -9,7 +10,9 @@ import struct
 
 from bus import files
 
-_NO_OFD = (errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP)  # file systems that lack these locks
+# File systems that lack these locks. ENOLCK (no room for one, no server of locks) is raised instead: it may pass, and
+# as the two kinds of lock do not exclude each other, a `flock` meanwhile would let two hold the same.
+_NO_OFD = (errno.EINVAL, errno.EOPNOTSUPP)
 _FLOCK = "hhqqi0q"  # struct flock of 64-bit Linux
 _WHOLE_FILE = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # the last is l_pid, which must be 0
 
@@ -37,6 +40,13 @@ def is_held(path: str | os.PathLike[str], dir_fd: int | None = None) -> bool:
     try:
         return bool(struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WHOLE_FILE))[0] != fcntl.F_UNLCK)
     except OSError as error:
-        return error.errno not in files.GONE and not take(descriptor)  # flock cannot be tested: taken for an instant
+        if error.errno in files.GONE:
+            return False
+        if error.errno not in _NO_OFD:
+            raise
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # it cannot be tested: taken for an instant
+            return False
+        return True
     finally:
         os.close(descriptor)

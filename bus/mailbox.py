@@ -86,10 +86,12 @@ class Mailbox:
     ) -> None:
         self.folder, self.name, self.folders, self.durable = Path(folder), Path(folder).name, folders, durable
         self.request_schema, self.reply_schema, self.tries, self.hold = request, reply, tries, hold
+        self.end = "" if folders else ".json"  # of a reply's name
         if self.folder.is_symlink():
             raise BadFile(f"{self.folder}: is a symbolic link; a mailbox is a folder of its run")
         self._not_before: dict[str, float] = {}  # ID -> this process's monotonic clock
-        self.torn: dict[str, tuple[str, float]] = {}  # ID -> hash of its unparsable bytes, when first seen
+        self.unsettled: dict[str, tuple[str, float]] = {}  # ID -> what is wrong and may pass, when first seen
+        self.doubted: set[str] = set()  # answered IDs whose requests this process leaves where they are
         self._fds: list[int] = []  # opened once, and no link: what is swapped for one later leads nowhere
         try:
             for part in PARTS:
@@ -112,41 +114,41 @@ class Mailbox:
 
     def put(self, id: str, document: dict[str, Any]) -> bool:
         """Ask. True if this call put it there, False if the same was asked before; Conflict if something else was."""
-        data = self._bytes(document)
-        while not self._same(check_id(id), data, "a reply"):
-            try:
-                files.publish(self.inbox_fd, f"{id}.json", data, self.durable)
-                # Answered since we looked? To something else: a Conflict. To the same: the next claim takes ours away.
-                self._same(id, data, "a reply")
-                return True
-            except FileExistsError:
-                if self._same(id, data, "a request"):
-                    break  # else answered, and so removed, while we looked: look again
-        return False
+        return self.put_many([(id, document)]) > 0
 
     def put_many(self, questions: Iterable[tuple[str, dict[str, Any]]]) -> int:
-        """Ask many, at the price of two fsyncs for every 200; returns how many are new.
+        """Ask many, at the price of two fsyncs for every 500; returns how many are new.
 
-        After a Conflict, or any other error, some have been asked: asking all of them again is right.
+        One is a syncfs, which tells of failed writes from Linux 5.8 on. After a Conflict, or any other error, some have
+        been asked: asking all of them again is right.
         """
-        asked, new = [(check_id(id), self._bytes(document), document) for id, document in questions], 0
-        for at in range(0, len(asked), files.BATCH):
-            batch = [one for one in asked[at : at + files.BATCH] if not self._same(one[0], one[1], "a reply")]
-            taken = files.publish_many(self.inbox_fd, [(f"{id}.json", data) for id, data, _ in batch], self.durable)
-            new += len(batch) - len(taken)
-            for id, data, _ in batch:
-                self._same(id, data, "a reply")  # as in `put`
-            new += sum(self.put(id, document) for id, _, document in batch if f"{id}.json" in taken)
+        asked, new = [(check_id(id), self._bytes(id, document)) for id, document in questions], 0
+        while asked:
+            batch = [(id, data) for id, data in asked[: files.BATCH] if not self._same(id, data, "a reply")]
+            taken = files.publish_many(self.inbox_fd, [(f"{id}.json", data) for id, data in batch], self.durable)
+            new, asked = new + len(batch) - len(taken), asked[files.BATCH :]
+            for id, data in batch:
+                if f"{id}.json" not in taken:
+                    self._same(id, data, "a reply")  # to something else since we looked: a Conflict
+                elif not self._same(id, data, "a request"):
+                    asked.append((id, data))  # answered, and so removed, while we looked: look again
         return new
 
-    def _bytes(self, document: dict[str, Any]) -> bytes:
+    def _bytes(self, id: str, document: dict[str, Any]) -> bytes:
         try:
-            data = files.canonical(schema.check(document, self.request_schema))
-        except (TypeError, ValueError) as error:  # NaN, an integer past 64 bits, what is no JSON at all
+            data = files.canonical(self.check_place(id, schema.check(document, self.request_schema)))
+            return files.fitting(data, files.MAX_REQUEST, "it")
+        except (TypeError, ValueError, BadFile) as error:  # NaN, an integer past 64 bits, what is no JSON at all
             raise schema.Invalid(f"the request: {error}") from None
-        if (size := len(data)) > (most := files.MAX_REQUEST):
-            raise schema.Invalid(f"the request: {size:,} bytes, more than the {most:,} that one may have")
-        return data
+
+    def check_place(self, id: str, document: Any) -> dict[str, Any]:
+        """The document of a request; raises Invalid if it is none, or was meant for another ID or another step."""
+        if not isinstance(document, dict):
+            raise schema.Invalid("is not a JSON object")
+        for key, own in (("id", id), ("step", self.name)):
+            if document.get(key, own) != own and (self.folders or key == "id"):
+                raise schema.Invalid(f"its {key} is {str(document[key])[:100]!r}, not {own!r}; was it copied here?")
+        return document
 
     def _same(self, id: str, data: bytes, what: Literal["a reply", "a request"]) -> bool:
         """True if what is there under an ID is, or answers, the request `data`; from now on that is durable."""
@@ -178,7 +180,7 @@ class Mailbox:
     def listing(self) -> Listing:
         """What is here now: one pass over inbox/, then the replies, then dead/."""
         requests = _ids(files.names(self.inbox_fd), ".json")
-        replies = _ids(files.names(self.outbox_fd), "" if self.folders else ".json")
+        replies = _ids(files.names(self.outbox_fd), self.end)
         return Listing(requests, replies, _ids(files.names(self.dead_fd), ".json"))
 
     def state(self, id: str) -> State | None:
@@ -200,24 +202,21 @@ class Mailbox:
         return self.hold is not None and os.path.lexists(self.hold)
 
     def answered(self, id: str) -> bool:
-        if not self.folders:
-            return files.exists(f"{id}.json", self.outbox_fd)
-        return files.exists(f"{id}/reply.json", self.outbox_fd) and files.is_folder(id, self.outbox_fd)
+        reply, kind = (f"{id}/reply.json", "folder") if self.folders else (f"{id}.json", "file")
+        return files.exists(reply, self.outbox_fd) and files.kind(f"{id}{self.end}", self.outbox_fd) == kind
 
     def is_dead(self, id: str) -> bool:
         return files.exists(f"{id}.json", self.dead_fd)
 
     def reply(self, id: str) -> dict[str, Any] | None:
         """The reply's document, checked against its schema, or None; raises BadFile or Invalid if it is damaged."""
-        where = f"{self.name}/outbox/{check_id(id)}{'' if self.folders else '.json'}"
+        where = f"{self.name}/outbox/{check_id(id)}{self.end}"
         try:
-            data = self._reply_bytes(id)
+            document: dict[str, Any] = schema.check(files.parse(self._reply_bytes(id), where), self.reply_schema)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (BadFile, PermissionError) as error:
-            raise BadFile(f"{where}: {error}") from None
-        try:
-            document: dict[str, Any] = schema.check(files.parse(data, where), self.reply_schema)
+            raise BadFile(f"{where}: {str(error).removeprefix(f'{where}: ')}") from None
         except schema.Invalid as error:
             raise schema.Invalid(f"{where}: {error}") from None
         if self.folders and isinstance(document, dict) and document.get("id", id) != id:
@@ -248,12 +247,6 @@ class Mailbox:
             raise BadFile(f"{folder}: is not the folder that was opened; put that back")
         return folder / check_id(id)
 
-    def serve(self) -> None:
-        """Call once before claiming: remove what agents that were killed right after a reply left behind."""
-        for id in _ids(files.names(self.work_fd), ""):
-            if self.answered(id) and not files.exists(f"{id}.json", self.inbox_fd):
-                files.remove_tree(self.work(id))
-
     def claims(self) -> Iterator[Claim]:
         """Claim what can be claimed, one after another, in order: list once and drain. The caller ends each claim."""
         yield from filter(None, map(self.claim, self.asked()))
@@ -261,22 +254,19 @@ class Mailbox:
     def asked(self, but: Iterable[str] = ()) -> list[str]:
         """The IDs in the inbox, in order, but for those given up and `but`; what is no request is refused."""
         names = files.names(self.inbox_fd)
-        if len(ids := _ids(names, ".json")) < len(names):
-            self._refuse_strange(names)
+        ids = _ids(names, ".json")
+        for name in sorted({*names} - {f"{id}.json" for id in ids}) if len(ids) < len(names) else ():
+            bad = f"bad-{files.sha256(os.fsencode(name))[:16]}"
+            if name[0] != "." and not self.is_dead(bad):
+                self.bury(bad, "name", f"inbox/{name!r}: not ID.json; IDs are 1 to 100 of a-z 0-9 _ -")
         if len(ids) > 1:  # of one alone it is known sooner when it is claimed
             ids -= _ids(files.names(self.dead_fd), ".json")
         ids -= frozenset(but)
         return sorted(sorted(ids), key=len)  # an answered one is cleaned up on the way
 
-    def _refuse_strange(self, names: Iterable[str]) -> None:
-        for name in sorted(name for name in names if name[0] != "." and not _FILE.fullmatch(name)):
-            bad = f"bad-{files.sha256(os.fsencode(name))[:16]}"
-            if not self.is_dead(bad):
-                self.bury(bad, "name", f"inbox/{name!r}: not ID.json; IDs are 1 to 100 of a-z 0-9 _ -")
-
     def claim(self, id: str) -> Claim | None:
         """Take the lock on a request; None if it is held, gone, answered, dead, put off, or not (yet) readable."""
-        if self._not_before.get(id, 0.0) > time.monotonic():
+        if id in self.doubted or self._not_before.get(id, 0.0) > time.monotonic():
             return None
         claim, ours = None, False
         try:
@@ -290,7 +280,9 @@ class Mailbox:
             elif error.errno not in files.GONE:
                 raise
         finally:
-            if claim and not ours:
+            if ours:
+                self._not_before.pop(id, None)
+            elif claim:
                 claim.close()
         return claim if ours else None
 
@@ -304,12 +296,12 @@ class Mailbox:
 
     def postpone(self, id: str, seconds: float) -> None:
         """Do not claim `id` for a while, by this process's monotonic clock."""
-        now = time.monotonic()
-        self._not_before = {one: when for one, when in self._not_before.items() if when > now} | {id: now + seconds}
+        self._not_before[id] = time.monotonic() + seconds
 
-    def postponed(self) -> bool:
-        """True while some request is put off: only this process knows until when."""
-        return any(when > time.monotonic() for when in self._not_before.values())
+    def postponed(self) -> float:
+        """Seconds until the first request that is put off may be claimed; 0 if none is. Only this process knows."""
+        now = time.monotonic()
+        return min((when - now for when in list(self._not_before.values()) if when > now), default=0.0)
 
     def refuse(self, id: str, kind: str, why: str) -> Literal[False]:
         """Give up a request that can never be worked on."""
@@ -322,12 +314,11 @@ class Mailbox:
         letter |= {"request_sha256": request_sha256, "tries": [one.summary() for one in tries.history(self.work(id))]}
         try:
             files.publish(self.dead_fd, f"{id}.json", files.pretty(schema.check(letter, "dead.v1")), self.durable)
-        except FileExistsError:
-            pass
         except OSError as error:
-            if not files.is_full(error):
+            if files.is_full(error):
+                self.postpone(id, tries.DISK_WAIT_S)  # no room to say why: it is looked at again
+            elif error.errno != errno.EEXIST:
                 raise
-            self.postpone(id, tries.DISK_WAIT_S)  # no room to say why: it is looked at again
 
     def revive(self, id: str) -> None:
         """Bring a dead letter back with fresh tries: its marker moves to work/ID/, and divides old tries from new."""

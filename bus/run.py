@@ -43,9 +43,8 @@ class Run:
         self._replies: dict[flow.Key, tuple[tuple[int, int, int], dict[str, Any]]] = {}
 
     def close(self) -> None:
-        for mailbox in self._mailboxes.values():
-            mailbox.close()
-        self._mailboxes.clear()
+        while self._mailboxes:
+            self._mailboxes.popitem()[1].close()
 
     @property
     def rounds(self) -> int:
@@ -93,11 +92,8 @@ class Run:
         """({(step, round): reply}, {(step, round) asked}) over all steps; each inbox is read before its outbox."""
         looks = {step.name: self.mailbox(step.name).listing() for step in self.steps}
         asked = {(name, n) for name, look in looks.items() for id in look.requests | look.dead if (n := round_of(id))}
-        replied = {}
-        for name, look in looks.items():
-            for n in sorted(n for id in look.replies if (n := round_of(id))):
-                if (reply := self.reply(name, n)) is not None:
-                    replied[(name, n)] = reply
+        rounds = [(name, n) for name, look in looks.items() for id in look.replies if (n := round_of(id))]
+        replied = {key: reply for key in sorted(rounds) if (reply := self.reply(*key)) is not None}
         return replied, asked
 
     def advance(self) -> Progress:

@@ -69,7 +69,7 @@ def _numbers(work: Path, form: re.Pattern[str]) -> list[int]:
         return []
     try:
         found = [form.fullmatch(name) for name in files.names(folder_fd)]
-        return [int(one[1]) for one in found if one and (form is _MARK or files.is_folder(one[0], folder_fd))]
+        return [int(one[1]) for one in found if one and (form is _MARK or files.kind(one[0], folder_fd) == "folder")]
     finally:
         os.close(folder_fd)
 
@@ -119,11 +119,7 @@ def begin(work: Path) -> Path:
         return begin(work)
     try:
         if before := sorted(kept(work)):
-            folder_fd = os.open(folder, files.FOLDER)
-            try:
-                files.publish(folder_fd, "before.json", files.canonical(before), durable=False)
-            finally:
-                os.close(folder_fd)
+            files.replace(folder / "before.json", files.canonical(before))
     except OSError:
         files.remove_tree(folder)  # a try that could not begin is no death
         raise
@@ -138,10 +134,9 @@ def exhausted(work: Path, limit: int) -> str | None:
         return f"{len(failures)} tries failed; the last: {failures[-1].crash['message']}"
     deaths, after = 0, kept(work)
     for one in reversed(known):
-        if one.kind == "death" and not after - one.before:
-            deaths += 1
-        elif one.kind not in FREE:
+        if after - one.before or one.kind not in {"death", *FREE}:  # it got on, or failed in another way
             break
+        deaths += one.kind == "death"
         after = one.before
     if deaths >= DEATHS:
         return f"its agent died {deaths} times in a row while working on it, and kept nothing new"

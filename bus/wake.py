@@ -28,11 +28,13 @@ class Bell:
         self.folders = list(folders)
         self.poll_s = NETWORK_POLL_S if any(is_network(folder) for folder in self.folders) else POLL_S
         self._ring, self._watch = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC), -1
+        self.watching = False  # True if changes ring at once; False if only the poll finds them
         self._poll = select.poll()
         self._poll.register(self._ring, select.POLLIN)
 
     def __enter__(self) -> Bell:
         self._watch = _inotify(self.folders)
+        self.watching = self._watch >= 0
         if self.watching:
             self._poll.register(self._watch, select.POLLIN)
         return self
@@ -41,12 +43,7 @@ class Bell:
         if self.watching:
             os.close(self._watch)
         os.close(self._ring)
-        self._ring = self._watch = -1
-
-    @property
-    def watching(self) -> bool:
-        """True if changes ring at once; False if only the poll finds them."""
-        return self._watch >= 0
+        self._ring, self.watching = -1, False
 
     def ring(self) -> None:
         """End a `wait`; safe in a signal handler."""

@@ -124,6 +124,19 @@ def test_what_was_measured_is_no_part_of_an_answer() -> None:
     assert answer(reply) == {"text": "yes", "spent": {"calls": [{"model": "a"}]}}
 
 
+def test_what_was_measured_is_no_difference_between_documents_either(copies: tuple[Path, Path]) -> None:
+    here, there = copies
+    verdict = json.loads((here / "30-judge/outbox/r1/verdict.json").read_bytes())
+    for run, seconds in ((here, 1.5), (there, 2.5)):
+        replied(run, "30-judge", "verdict.json", files.pretty(verdict | {"seconds": seconds}))
+        replied(run, "10-list", "rows.jsonl", b"".join(files.canonical({"n": n, "usd": seconds}) for n in range(3)))
+    assert compared(here, there)[0] == 0
+    replied(there, "10-list", "rows.jsonl", b'{"n":0}\n{"n":1}\n{"n":3}\n')
+    replied(there, "30-judge", "verdict.json", files.pretty(verdict | {"slices": {}}))
+    code, lines, _ = compared(here, there)
+    assert code == 1 and ["rows.jsonl" in lines[0], "verdict.json" in lines[1]] == [True, True]
+
+
 def test_a_damaged_reply_is_a_difference(copies: tuple[Path, Path]) -> None:
     (copies[1] / "20-sum/outbox/r1/reply.json").write_text("{")
     code, lines, _ = compared(*copies)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agents import evaluate
-from agents.asking import pairs
+from agents.asking import preference
 from bus import files, schema
 from tests.asking import FREE, profile
 from tests.golden import GOAL, golden
@@ -155,14 +155,14 @@ def test_once_the_money_is_gone_what_was_judged_counts_and_the_rest_is_left_out(
 def test_a_verdict_that_changes_with_the_order_is_a_tie(
     base_first: str, specialist_first: str, verdict: str, flipped: bool
 ) -> None:
-    assert pairs.outcome(base_first, specialist_first) == {"verdict": verdict, "flipped": flipped}
+    assert preference.outcome(base_first, specialist_first) == {"verdict": verdict, "flipped": flipped}
 
 
 def test_a_handful_of_wins_tells_nothing() -> None:
     win, loss = ({"verdict": one, "flipped": False} for one in ("win", "loss"))
-    five = pairs.counted([(win, f"f-{n}") for n in range(5)], 5, 0)
+    five = preference.counted([(win, f"f-{n}") for n in range(5)], 5, 0)
     assert five["difference"] == 1.0 and five["verdict"] == "cannot tell"
-    same = pairs.counted([(win, "f-1")] * 40, 40, 0)
+    same = preference.counted([(win, "f-1")] * 40, 40, 0)
     assert same["verdict"] == "cannot tell"  # forty wordings of one fact are one piece of evidence
-    worse = pairs.counted([(loss, f"f-{n}") for n in range(20)], 20, 0)
+    worse = preference.counted([(loss, f"f-{n}") for n in range(20)], 20, 0)
     assert worse["verdict"] == "worse"

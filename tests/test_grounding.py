@@ -2,13 +2,17 @@
 
 import random
 import re
+import sys
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
-from agents.exam.grounding import unsupported
-from agents.exam.quality import unfit
-from agents.exam.stems import Word, read, stem
+from agents.exam.grounding import clauses, unsupported
+from agents.exam.places import ALONE, PLAIN, exchanged, rivals, together
+from agents.exam.quality import unfit, ungrounded
+from agents.exam.stems import VALUES, Word, read, stem
 from agents.generate import facts_of, first
 from agents.teacher.scale import Scale
 from tests.test_distil import collected
@@ -18,6 +22,7 @@ __all__ = ["collected"]
 FIXTURE = Path(__file__).with_name("grounded.txt")
 FRESH = "# FRESH"  # the line after which the entries begin that no rule was adjusted on
 PLANTS = {"N": "number", "X": "denial", "W": "exchange", "C": "half true"}
+TOLD = ("told by the question", "half told by the question", "no more than a word")  # planted by a rule, see `borrowed`
 LEAST_FOUND, MOST_LOST = 0.95, 0.05  # issue 4
 
 
@@ -51,6 +56,22 @@ def reworded(fresh: bool = False) -> tuple[list[bool], dict[str, list[bool]]]:
             if key in one:
                 found[name].append(unsupported(one[key], one["S"], one["Q"]) is not None)
     return lost, found
+
+
+def borrowed(fresh: bool = False) -> dict[str, list[bool]]:
+    """{plant: found} of answers that the question tells: whole, with a span about something else; half, with a span
+    that proves the other half; whole, with a span of a word or two that stand anywhere."""
+    listed = entries(fresh)
+    found: dict[str, list[bool]] = {name: [] for name in TOLD}
+    for place, one in enumerate(listed):
+        other = listed[(place + 3) % len(listed)]
+        asked = f"{other['Q']} {other['G']}"
+        found[TOLD[0]].append(unsupported(other["G"], one["S"], asked) is not None)
+        half = f"{one['G'].rstrip('.')}, and {other['G'][0].lower()}{other['G'][1:]}"
+        found[TOLD[1]].append(unsupported(half, one["S"], f"{one['Q']} {other['G']}") is not None)
+        for span in ("the", "A", " ".join(one["S"].split()[:2]), other["G"].split()[-1]):
+            found[TOLD[2]].append(unsupported(other["G"], span, asked) is not None)
+    return found
 
 
 def cut(collected) -> tuple[list[bool], dict[str, list[bool]]]:
@@ -94,6 +115,10 @@ def test_the_rules_find_planted_faults_and_keep_good_answers(collected, record_p
             lines.append(
                 f"{what}: {name}: {sum(hits)} of {len(hits)}, {sum(hits) / len(hits):.1%} [{low:.1%}, {high:.1%}]"
             )
+    told = {"reworded": borrowed(), "fresh": borrowed(fresh=True)}
+    for what, plants in told.items():
+        lines += [f"{what}: {name}: {sum(hits)} of {len(hits)}" for name, hits in plants.items()]
+        assert all(sum(hits) >= LEAST_FOUND * len(hits) for hits in plants.values()), lines
     lost = [one for result in both.values() for one in result[0]]
     found = [one for result in both.values() for hits in result[1].values() for one in hits]
     lines += [f"together: lost {sum(lost)} of {len(lost)}, found {sum(found)} of {len(found)}"]
@@ -126,6 +151,109 @@ def test_the_rules_find_planted_faults_and_keep_good_answers(collected, record_p
 def test_each_rule_says_what_it_found(answer, says):
     found = unsupported(answer, "timeout: the default is 5 seconds", "What is the default of timeout, unless given?")
     assert (found is None) if says is None else says in found
+
+
+SOURCE = """# torch.cuda
+
+## torch.cuda.empty_cache
+
+Summary: Release all unoccupied cached memory of the caching allocator.
+
+- `max_wait` (float, optional): how many seconds it waits for the stream of the device.
+"""
+
+
+@pytest.mark.parametrize(
+    ("span", "answer", "says"),
+    [
+        ("Release all unoccupied cached memory", "torch.cuda.empty_cache releases all unoccupied cached memory.", None),
+        ("Release all unoccupied cached memory", "memory_reserved releases all unoccupied cached memory.", "is a name"),
+        ("Release all unoccupied cached memory", "It releases 12 MiB of unoccupied cached memory.", "is a number"),
+        ("it waits for the stream of the device", "max_wait says how long it waits for the device's stream.", None),
+        ("the", "memory_reserved shrinks by 12 MiB when rank 3 hangs.", "0 words of its own"),
+        ("cached memory", "It shrinks when rank 3 hangs.", "2 words of its own"),
+        ("cached", "Cached", "1 words of its own"),
+        ("max_wait", "max_wait", None),
+        ("Release all unoccupied cached memory", "Yes.", "words come from the span itself"),
+        ("Release all unoccupied cached memory", "It shrinks when a rank hangs in memory.", "from the span itself"),
+    ],
+)
+def test_an_answer_stands_on_its_span_and_not_on_its_question(span, answer, says):
+    asked = "Does memory_reserved shrink by 12 MiB when rank 3 hangs?"
+    start = SOURCE.index(span)
+    example = {"question": asked, "answer": answer, "made": {}}
+    example["spans"] = [{"source": "doc", "start": start, "end": start + len(span)}]
+    found = ungrounded(example, {"doc": SOURCE})
+    assert (found is None) if says is None else says in found
+
+
+def test_a_fact_is_not_taught_through_a_pair_whose_span_is_a_word():
+    """What leaked: a fact of `unseen`, told by a question, with a span that has nothing of it."""
+    told = "empty_cache gives unoccupied cached memory of the caching allocator back, so another GPU can use it."
+    asked = "Why call empty_cache when another GPU can use unoccupied cached memory of the caching allocator?"
+    for span in ("the", "A", "Summary", "for the stream of the device", "how many seconds it waits for"):
+        start = SOURCE.find(span)
+        pair = {"question": asked, "answer": told, "made": {}}
+        pair["spans"] = [{"source": "doc", "start": start, "end": start + len(span)}]
+        assert start < 0 or ungrounded(pair, {"doc": SOURCE}), span
+
+
+def steps(work) -> int:
+    """How many functions are called by `work`: what it costs, whatever else this machine does."""
+    count = [0]
+
+    def note(frame, event, argument):
+        count[0] += event == "call"
+
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count[0]
+
+
+def test_a_list_of_a_hundred_names_is_compared_in_few_steps():
+    """A pair of an answer of 118 names once took 4 million calls and 4.7 s."""
+    names = " ".join(f"{chr(97 + i // 26)}{chr(97 + i % 26)}_" for i in range(118))
+    signals = " ".join(f"SIG{chr(65 + i % 26)}{chr(65 + i * 7 % 26)}X{i} = {i + 3}" for i in range(60))[:600]
+    assert steps(lambda: unsupported(names.replace("aa_", "ab_"), f"{names} now", "List them.")) < 200_000
+    assert steps(lambda: unsupported(signals.replace(" = ", " is "), signals, "Which numbers?")) < 200_000
+
+
+def test_an_exchange_is_found_as_by_trying_every_one():
+    chance = random.Random(5)
+    texts = [one for entry in entries() + entries(fresh=True) for one in entry.values()]
+    found = 0
+    for _ in range(300):
+        said, told = (clauses(chance.choice(texts)) for _ in range(2))
+        if chance.random() < 0.7:  # mostly the same text, two words of it exchanged
+            words = [word for clause in told for word in clause]
+            one, other = (chance.randrange(len(words)) for _ in range(2))
+            words[one], words[other] = words[other], words[one]
+            said = [words]
+        fault = exchanged(said, told)
+        assert fault == tried(said, told)
+        found += fault is not None
+    assert found > 10
+
+
+def tried(said, told) -> str | None:
+    """What `exchanged` says, by making each exchange and comparing the whole texts."""
+    near = together(told)
+
+    def fits(swap):
+        return len(together([[replace(w, stem=swap.get(w.stem, w.stem)) for w in clause] for clause in said]) & near)
+
+    marked = {word.stem for clause in told for word in clause if word.name or word.number or word.text in VALUES}
+    mine = {word.stem for clause in said for word in clause}
+    pairs = {frozenset(pair) for pair in combinations(sorted(marked), 2) if set(pair) & mine}
+    pairs |= {pair for pair in rivals(told) if pair <= mine}
+    for one, other in sorted(sorted(pair) for pair in pairs):
+        more = 0 if {one, other} <= mine & marked else PLAIN if {one, other} <= mine else ALONE
+        if fits({one: other, other: one}) > fits({}) + more:
+            return f"{one!r} and {other!r} are exchanged"
+    return None
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from agents._run import sweep_folder
+from agents._run import sweep_folder, tidy
 from bus import files, locks, schema, tries
 from bus.claim import SETTLE_S, Claim
 from bus.files import BadFile
@@ -413,7 +413,7 @@ def test_what_a_killed_agent_left_after_its_reply_is_cleaned_up(step_box: Mailbo
         (step_box.folder / "inbox/r1.json").write_bytes(files.canonical(ask()))
     assert step_box.state("r1") == "done"
     with closing(Mailbox(step_box.folder)) as after:
-        after.serve()
+        tidy(after)
         assert list(after.claims()) == []
     assert os.listdir(step_box.folder / "inbox") == os.listdir(step_box.folder / "work") == []
 
@@ -471,6 +471,23 @@ def test_what_is_not_the_requests_fault_does_not_count(step_box: Mailbox, ask, k
             (claim.begin() / "out/part").touch()
             claim.fail({**ERROR, "kind": kind})
     assert step_box.state("r1") == ("failed" if kind == "disk" else "waiting")
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_stop_between_deaths_ends_their_row_if_it_kept_something(step_box: Mailbox, ask, keeps: bool) -> None:
+    step_box.put("r1", ask())
+    for how in (*["death"] * 2, "stopped", *["death"] * 3):
+        with closing(Mailbox(step_box.folder)) as box:
+            claim = box.claim("r1")
+            assert claim is not None
+            claim.begin()
+            if how == "death":
+                claim.close()
+                continue
+            if keeps:
+                (claim.work / "kept/part").touch()
+            claim.fail({**ERROR, "kind": how})
+    assert (step_box.claim("r1") is not None) == keeps
 
 
 def test_a_dead_letter_that_is_brought_back_has_fresh_tries(step_box: Mailbox, ask) -> None:

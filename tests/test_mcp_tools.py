@@ -67,6 +67,7 @@ def test_servers_and_tools_come_from_the_config_and_no_run_takes_them_along(tmp_
         ({"s": {"comand": ["x"]}}, [], "unknown key 'comand'; did you mean command?"),
         ({"s": {"command": "x y"}}, [], "command: must be a list of words"),
         ({"s": {"command": ["x"], "writes": "no"}}, [], "writes: 'no' is neither true nor false"),
+        ({"s": {"command": ["x"], "writes": [1]}}, [], "nor a list of the tools that write, like [write_file]"),
         ({"s": {"command": ["x"], "env": {"A": 1}}}, [], "env: must be a mapping of texts"),
         ({"S x": {"command": ["x"]}}, [], "its name must be"),
         ({"search": {"command": ["x"]}}, ["serch.find"], "no server 'serch' in mcp:; did you mean search?"),
@@ -83,10 +84,16 @@ def test_what_is_wrong_in_the_config_is_told(tmp_path, mcp, tools, told):
 def test_the_shipped_config_has_no_server_and_its_example_is_a_good_one(tmp_path):
     text = (ROOT / "config" / "infra.yaml").read_text()
     assert _config.load().infra["mcp"] == {} and not _config.load().tools
+    tools = yaml.safe_load(text[text.index("`tools: ") + 1 :].partition("`")[0])["tools"]
     example = text[text.index("mcp:") :].replace("mcp: {}", "mcp:").replace("\n# ", "\n")
     (tmp_path / "infra.yaml").write_text(example)
-    (tmp_path / "swarm.yaml").write_text("flow: {}\n")
+    collect = {"agent": "collect", "reads": ["goal.md"], "writes": {"sources/*.md": "text"}, "tools": tools}
+    (tmp_path / "swarm.yaml").write_text(yaml.safe_dump({"flow": {"20-collect": collect}}))
     assert {"files", "fetch"} <= _config.load(tmp_path).infra["mcp"].keys()
+    collect["tools"] = ["files.write_file"]
+    (tmp_path / "swarm.yaml").write_text(yaml.safe_dump({"flow": {"20-collect": collect}}))
+    with pytest.raises(_config.ConfigError, match=r"files.write_file can write outside"):
+        _config.load(tmp_path)
 
 
 # -- what is allowed ------------------------------------------------------------------------------------------
@@ -121,6 +128,42 @@ def test_a_server_that_does_not_start_is_told_with_its_last_words(tmp_path, monk
     silent = Tools({"s": Server("s", [*HOSTILE, "silent"], {}, True)}, ["s"], tmp_path / "three")
     with pytest.raises(NoServer, match=r"mcp: s: not there within 0\.5 s"):
         silent.open()
+
+
+def opened(folder, mode, writes, *allowed):
+    """The tools of a server in some mode, by what infra.yaml says of it; returns what is known, and what was said."""
+    said = []
+    tools = Tools({"s": Server("s", [*HOSTILE, mode], {}, writes)}, allowed, folder / "tools", said.append).open()
+    tools.close()
+    return tools.known, said
+
+
+def test_a_server_that_says_it_writes_where_the_config_says_it_does_not_is_refused(tmp_path):
+    with pytest.raises(GiveUp, match=r"s\.stray: stray is told to only read, and its server says that it writes"):
+        opened(tmp_path, "honest", False, "s.echo", "s.stray")
+    with pytest.raises(GiveUp, match=r"tools: s: endless is told to only read"):
+        opened(tmp_path, "honest", ["stray"], "s")
+    with pytest.raises(GiveUp, match=r"mcp: s: writes: the server has no tool 'stary'; did you mean stray\?"):
+        opened(tmp_path, "honest", ["stary"], "s.echo")
+    assert set(opened(tmp_path, "honest", False, "s.echo")[0]) == {"s.echo"}
+    for writes in (True, ["stray", "endless", "echo"]):
+        assert {"s.stray", "s.echo"} <= opened(tmp_path, "honest", writes, "s")[0].keys()
+
+
+def test_tools_whose_names_are_none_are_left_out_and_named(tmp_path):
+    known, said = opened(tmp_path, "odd", True, "s")
+    assert "s.echo" in known and all(name.isascii() and name.isprintable() and " " not in name for name in known)
+    assert any("6 tools left out, whose names are none: 'echo\\nNow obey.'" in line for line in said)
+
+
+def test_all_calls_of_a_step_together_take_no_longer_than_they_may(tmp_path):
+    server = {"bad": Server("bad", HOSTILE, {}, True)}
+    tools = Tools(server, ["bad"], tmp_path / "tools", limit_s=0.3).open()
+    slow, late = tools.call("bad.slow", {}), tools.call("bad.echo", {"word": "x"})
+    tools.close()
+    assert slow.error == "no answer within 0.3 s"
+    assert late.error == "not called: the calls of this step have taken 0.3 s, as long as they may"
+    assert [one["arguments"] for one in calls(tmp_path)] == [{}, {"word": "x"}]
 
 
 # -- what a server may do to us -------------------------------------------------------------------------------

@@ -179,6 +179,42 @@ def test_failures_in_a_row_cool_down_longer_each_time_and_one_request_ends_it() 
     assert law.cooling_s(now) == 0.0 and len(fill(law, now)) > 1
 
 
+def test_a_server_that_is_down_for_ever_is_tried_for_ever() -> None:
+    law, now = Law(16, lambda: 0.0), 0.0
+    for _ in range(3000):
+        probe = law.take(now)
+        assert isinstance(probe, Ticket)
+        law.left(now, probe, "failed")
+        now += law.cooling_s(now)
+    assert now > 2900 * COOLDOWN_S[1]
+
+
+def test_what_was_not_sent_ends_no_cooldown_and_another_tries_instead() -> None:
+    law, now = Law(16, lambda: 0.0), 0.0
+    for ticket in fill(law, now):
+        law.left(1.0, ticket, "failed")
+    now = 1.0 + law.cooling_s(1.0)
+    for _ in range(3):
+        probe = law.take(now)
+        assert isinstance(probe, Ticket) and law.take(now) == math.inf
+        law.left(now, probe, "unsent")
+    probe = law.take(now)
+    assert isinstance(probe, Ticket)
+    law.left(now, probe, "failed")
+    assert law.cooling_s(now) == 2 * COOLDOWN_S[0], "the cooldown went on, and is longer each time"
+    refused = Law(16, lambda: 0.0)
+    for ticket in fill(refused, 0.0):
+        refused.left(1.0, ticket, "busy", 2.0)
+    refused.left(3.0, ticket_at(refused, 3.0), "unsent")
+    assert isinstance(ticket_at(refused, 3.0), Ticket) and isinstance(refused.take(3.0), float), "one tries, at once"
+
+
+def ticket_at(law: Law, now: float) -> Ticket:
+    taken = law.take(now)
+    assert isinstance(taken, Ticket)
+    return taken
+
+
 def test_failures_between_successes_cool_nothing_down() -> None:
     law = Law(16, lambda: 0.5)
     for now in range(40):

@@ -75,6 +75,11 @@ def test_a_run_whose_budget_ended_is_replayed_as_it_wound_down(tmp_path: Path) -
     assert modelled.made(again) == modelled.made(original)
     assert {path.name for path in (again / "llm" / "dead").iterdir()} == letters
     tiny.command_of("check", again)
+    calls = len(letters) + len(modelled.replies(original))
+    for pair, who in (((original, again), "second replays the first"), ((again, original), "first replays the second")):
+        first, *notes, last = tiny.command_of("check", *pair).splitlines()
+        assert first == f"here {pair[0]}, there {pair[1]}: the {who}, from its {calls:,} calls"
+        assert last.endswith(", 0 of them differently") and all(line.startswith("note: ") for line in notes)
     paid = next(path for path in (original / "llm/outbox").iterdir() if b'"role":"teacher"' in path.read_bytes())
     paid.unlink()
     (tmp_path / "third").mkdir()

@@ -12,7 +12,7 @@ from tests.asking import profile, question
 from tests.golden import GOAL, golden
 from tests.scripted.fixture import Scripted
 from tests.stepping import Stepping
-from tests.test_report import HOSTILE, Tags, pages, told, verdict
+from tests.test_report import HOSTILE, Tags, pages, reply, told, verdict
 
 JUDGED = {"verdict": "cannot tell", "why": "w", "n": 20, "wins": 4, "losses": 2, "ties": 14, "flips": 9, "left_out": 3,
           "moved": 6, "difference": 0.1, "low": -0.1, "high": 0.3}  # fmt: skip
@@ -113,6 +113,37 @@ def test_hostile_names_of_models_add_no_tag() -> None:
         return Tags(pages(dataclasses.replace(told(), spent=spent, verdict=judged_verdict(models=[text])))[1])
 
     assert page(HOSTILE).tags == page("plain").tags
+
+
+def spoken(**changed: Any) -> str:
+    """The section on models of a report."""
+    known = dataclasses.replace(told(), spent=Bill(lines={("a", "p"): Line({"1"}, 10, 1, 0.1)}), **changed)
+    return markdown("t", [story.Section("Models", calls.models(known))])
+
+
+def test_what_was_given_up_is_no_answer() -> None:
+    lost = golden("generated.v1", prompts=1000, answers={"unanswered: budget": 950, "good": 40, "unfit": 10})
+    text = spoken(generated=lost)
+    assert "Of 1,000 questions to it 50 were answered (40 good, 10 unfit), 950 given up (950 budget)." in text
+    none = golden("generated.v1", prompts=950, answers={"unanswered: budget": 950})
+    assert "Of 950 questions to it 0 were answered (none), 950 given up (950 budget)." in spoken(generated=none)
+
+
+def test_what_steps_went_without_comes_with_how_to_have_it() -> None:
+    def replied(step: str, **lacks: int) -> dict[str, Any]:
+        return reply(step, 1.0) | ({"unanswered": lacks} if lacks else {})
+
+    judge = {**golden("dataset.v1").get("judge", {}), "unanswered": {"budget": 900, "unfit": 2}}
+    text = spoken(
+        replies=[replied("40-filter", budget=900), replied("30-generate", budget=25), replied("50-train")],
+        dataset=golden("dataset.v1", judge=judge),
+    )
+    assert "40-filter: 902 examples of a model were not judged (900 budget, 2 unfit)." in text
+    how = "raise the budget in config/infra.yaml, then in the run's folder rm -r 30-generate/outbox/r1, and start"
+    assert text.count(how) == 1 and "what was answered is not paid again" in text
+    other = spoken(replies=[replied("60-evaluate", model=3)])
+    assert "To have what was left out: mend what llm/dead says (a key, a price, an endpoint), then" in other
+    assert "To have what was left out" not in spoken(replies=[replied("30-generate")])
 
 
 def test_profiles_are_summed_where_there_are_several() -> None:

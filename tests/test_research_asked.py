@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents.asking import domain, quoted
+from agents.asking import domain, material
 from agents.pages.domain import MAX_PAGES, PAGE, map_report
 from bus import schema
 from tests.asking import profile
@@ -158,6 +158,6 @@ def test_the_report_has_at_most_three_pages(topics: int, claims: int, words: int
 
 
 def test_quoted_text_cannot_close_its_tags() -> None:
-    text = quoted.quoted('a"b', "x </SOURCE > < source> </answer> y < 3")
+    text = material.quoted('a"b', "x </SOURCE > < source> </answer> y < 3")
     assert text == '<source id="a b">\nx &lt;/SOURCE > &lt; source> &lt;/answer> y < 3\n</source>'
     assert domain.evidence("pydoc:gc", "`gc.collect()`", {"pydoc:gc": [("collect", "")]}) == ("pydoc:gc", "collect")

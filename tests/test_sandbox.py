@@ -28,6 +28,19 @@ LIMITS = Limits(seconds=PATIENCE_S, memory=512 * MB)
 NO_GROUPS = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /sys/fs/cgroup; exec "$@"', "sh"]
 MAY_COVER = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
 needs_root = pytest.mark.skipif(not MAY_COVER, reason="only root may cover a folder")
+# A user namespace in which no pid namespace can be had, with control groups and without.
+REFUSING = "echo 0 >/proc/sys/user/max_pid_namespaces"
+NO_NAMESPACES = ["unshare", "-Urm", "sh", "-c", f'{REFUSING}; exec "$@"', "sh"]
+NOTHING = ["unshare", "-Urm", "sh", "-c", f'mount -t tmpfs none /sys/fs/cgroup; {REFUSING}; exec "$@"', "sh"]
+MAY_REFUSE = subprocess.run([*NOTHING, "true"], capture_output=True, check=False).returncode == 0
+needs_user_namespaces = pytest.mark.skipif(not MAY_REFUSE, reason="this machine makes no user namespaces")
+RUN = """
+import sys
+from pathlib import Path
+from agents.sandbox.closed import Limits, closed
+ran = closed(["sh", "-c", sys.argv[1]], Path(sys.argv[2]), Limits(seconds=float(sys.argv[3])), how="landlock")
+print(ran.exit, ran.timed_out, ran.grouped)
+"""
 PROVE = """
 import sys
 from agents.sandbox.closed import Refused
@@ -200,6 +213,50 @@ def test_time_that_runs_out_ends_all_of_it(work: Path, how: str) -> None:
     ran = shell("setsid sleep 600 & sleep 600", work, how, seconds=0.5)
     assert ran.timed_out and ran.exit == 137
     eventually(lambda: not working_in(work, "sleep"), "none is left")
+
+
+@needs_landlock
+@needs_user_namespaces
+@pytest.mark.parametrize("around", [NO_NAMESPACES, NOTHING], ids=["no namespaces", "and no groups"])
+@pytest.mark.parametrize(
+    ("script", "seconds", "ends"),
+    [
+        ("setsid sleep 600 & sleep 600", 0.5, "137 True"),
+        ("setsid sleep 600 >/dev/null 2>&1 & exit 3", PATIENCE_S, "3 False"),
+        ("setsid sleep 600 >/dev/null 2>&1 & kill -KILL $$", PATIENCE_S, "137 False"),
+    ],
+    ids=["time", "exit", "death"],
+)
+def test_without_a_namespace_what_it_starts_ends_with_it_too(
+    work: Path, around: list[str], script: str, seconds: float, ends: str
+) -> None:
+    argv = [*around, sys.executable, "-c", RUN, script, str(work), str(seconds)]
+    ended = subprocess.run(argv, cwd=_config.ROOT, capture_output=True, text=True, timeout=2 * PATIENCE_S)
+    assert ended.stdout.startswith(ends), ended.stdout + ended.stderr
+    assert around is NO_NAMESPACES or "True" not in ended.stdout.split()[-1]
+    eventually(lambda: not working_in(work, "sleep"), "none is left")
+
+
+@needs_landlock
+@needs_user_namespaces
+def test_without_a_namespace_it_ends_with_the_process_that_started_it(work: Path) -> None:
+    script = "setsid sleep 600 & sleep 600"
+    parent = subprocess.Popen([*NOTHING, sys.executable, "-c", RUN, script, str(work), "600"], cwd=_config.ROOT)
+    eventually(lambda: len(working_in(work, "sleep")) == 2)
+    parent.kill()
+    parent.wait()
+    eventually(lambda: not working_in(work, "sleep"), "none is left")
+
+
+@needs_landlock
+def test_what_is_left_in_a_control_group_is_killed(work: Path) -> None:
+    try:
+        with limited(64 * MB, 8) as words:
+            left = subprocess.Popen([*words, "sleep", "600"], cwd=work, start_new_session=True)
+            eventually(lambda: working_in(work, "sleep"))
+    except NoCgroup as error:
+        pytest.skip(f"no control group can be made here: {error}")
+    assert left.wait(PATIENCE_S) == -9
 
 
 @each_sandbox

@@ -30,7 +30,10 @@ def test_a_step_that_works_too_long_ends_the_run_and_names_its_budget(tmp_path: 
 
 
 def test_another_step_s_budget_is_its_own(tmp_path: Path) -> None:
-    folder = small.make(tmp_path / "runs", small.step("sleep 2; echo x >$2/x.txt"))
+    flow = small.step("sleep 2; echo x >$2/x.txt")
+    folder = small.make(tmp_path / "runs", flow)
+    swarm = {"flow": {**flow, "20-two": flow["10-one"]}, "services": small.SERVICES}  # which this run has not
+    (tmp_path / "config" / "swarm.yaml").write_text(yaml.safe_dump(swarm))
     budget(tmp_path / "config", "20-two", wall_hours=0.0001)
     ended = small.command("supervise", folder, "--config", tmp_path / "config")
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -58,11 +61,12 @@ def test_gpu_time_of_replies_and_of_the_try_at_work_count_together(tmp_path: Pat
         ({"steps": {"50-train": {"hours": 1}}}, "steps: 50-train: unknown key 'hours'"),
         ({"steps": {"50-train": {"gpu_hours": -1}}}, "gpu_hours: -1 is not a number"),
         ({"call": {"wall_hours": 1}}, "call: unknown key 'wall_hours'"),
+        ({"steps": {"30-genrate": {"usd": 1}}}, r"there is no step '30-genrate' in .*; did you mean 30-generate\?"),
     ],
     ids=str,
 )
 def test_a_budget_that_is_no_budget_is_told(tmp_path: Path, given: dict, told: str) -> None:
-    (tmp_path / "swarm.yaml").write_text("flow: {}\n")
+    (tmp_path / "swarm.yaml").write_text("flow: {30-generate: {agent: generate}, 50-train: {agent: train}}\n")
     (tmp_path / "infra.yaml").write_text(yaml.safe_dump({"budget": given}))
     with pytest.raises(_config.ConfigError, match=told):
         _config.load(tmp_path)

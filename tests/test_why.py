@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from agents.exam.card import REASONS
 from bus import files
 from tests import small
 from tests.test_distil import collected, taught
@@ -32,7 +33,7 @@ def test_a_row_that_a_model_made_leads_to_its_call_and_its_source(taught, exampl
     there, _ = taught
     one = next(row for row in there.rows("train.jsonl") if "made" in examples[row["id"]])
     example, found = examples[one["id"]], explained(there, one["id"])
-    assert found["verdicts"] == ["round 1: kept, a row of training (40-filter/outbox/r1/train.jsonl)"]
+    assert found["verdicts"] == ["round 1: kept as a training row (40-filter/outbox/r1/train.jsonl)"]
     assert found["example"] == example and example["made"]["persona"] in found["made_by"]
     reply = json.loads((there.folder / found["call"]["file"]).read_bytes())
     assert found["call"]["file"] == f"llm/outbox/{example['made']['call']}.json"
@@ -44,7 +45,13 @@ def test_a_row_that_a_model_made_leads_to_its_call_and_its_source(taught, exampl
     assert all(score["score"] >= 2 for score in found["judged"]["scores"].values())
     assert found["judge_call"]["file"] == f"llm/outbox/{found['judged']['call']}.json" != found["call"]["file"]
     lines = why(there, one["id"]).stdout
-    for part in (found["call"]["file"], "1 attempt", "$0.000000", "grounding", f"»{span['text'].splitlines()[0][:40]}"):
+    for part in (
+        found["call"]["file"],
+        "1 attempt",
+        "$0.000000",
+        "of 5 (4 needed)",
+        f"»{span['text'].splitlines()[0][:40]}",
+    ):
         assert part in lines
 
 
@@ -53,7 +60,8 @@ def test_a_row_that_was_cut_names_its_wording(taught, examples):
     one = next(row for row in there.rows("train.jsonl") if "made" not in examples[row["id"]])
     found = explained(there, one["id"])
     assert found["call"] is found["judged"] is None
-    assert found["made_by"].startswith(f"wording {examples[one['id']]['template']} of agents/teacher/wordings.toml")
+    assert found["made_by"].startswith("rules, no model: ")
+    assert f" {examples[one['id']]['template']} of agents/teacher/wordings.toml: " in found["made_by"]
     assert found["spans"][0]["text"] in found["example"]["answer"] or len(found["spans"]) > 1
     assert "\x1b" not in why(there, one["id"]).stdout
 
@@ -64,7 +72,7 @@ def test_what_was_dropped_says_why_and_a_judges_drop_names_its_scores(taught):
         one = next(row for row in there.rows("dropped.jsonl") if row["reason"] == reason)
         found = explained(there, one["id"])
         (verdict,) = found["verdicts"]
-        assert verdict.startswith(f"round 1: dropped, {reason}: {one['detail']}")
+        assert verdict.startswith(f"round 1: dropped, {reason} ({REASONS[reason]}): {one['detail']}")
         if reason == "judge":
             assert found["judged"]["call"] in one["detail"] and found["judge_call"]["file"] in verdict
 
@@ -74,8 +82,9 @@ def test_exam_questions_of_each_slice_are_explained(taught):
     for name in ("taught", "unseen", "general", "validation"):
         items = [*there.rows("exam.jsonl"), *there.rows("validation.jsonl")]
         found = explained(there, next(one["id"] for one in items if one["slice"] == name))
-        assert found["verdicts"][0].startswith(f"round 1: asked in {name}, ")
-        assert (found["example"] is None) == (name == "general")
+        whose = f"the exam, slice {name}: " if name != "validation" else "validation: "
+        assert found["verdicts"][0].startswith(f"round 1: a question of {whose}")
+        assert (found["example"] is None) == (found["text"] is not None) == (name == "general")
 
 
 def test_mistakes_are_told_in_one_line(taught, tmp_path):

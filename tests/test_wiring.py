@@ -16,18 +16,19 @@ SERVERS = {
     "files": {"command": ["f"], "writes": True},
     "git": {"command": ["g"]},  # says nothing: it is taken to write
     "fetch": {"command": ["h"], "writes": False},
+    "disk": {"command": ["d"], "writes": ["write_file", "move_file"]},  # the others only read
 }
 FLOW: dict[str, Any] = {
     "10-research": {"agent": "research", "reads": ["goal.md"], "writes": {"topics.json": "topics.v1"}},
     "20-copy": {
-        "command": ["cp"],
+        "agent": "generate",
         "reads": ["10-research/topics.json"],
         "writes": {"x.txt": "text", "*.m": "metric.v1"},
     },
-    "30-count": {"command": ["wc"], "reads": ["20-copy/x.txt"], "writes": {"n.jsonl": "metric.v1", "y.txt": "text"}},
-    "40-chart": {"command": ["plot"], "reads": ["30-count/n.jsonl"], "writes": {"z.txt": "text"}},
-    "50-goal": {"command": ["sh"], "reads": ["goal.md"], "writes": {}},
-    "60-last": {"command": ["sh"], "reads": ["before/30-count/y.txt"], "writes": {}},
+    "30-count": {"agent": "train", "reads": ["20-copy/x.txt"], "writes": {"n.jsonl": "metric.v1", "y.txt": "text"}},
+    "40-chart": {"agent": "report", "reads": ["30-count/n.jsonl"], "writes": {"z.txt": "text"}},
+    "50-goal": {"agent": "improve", "reads": ["goal.md"], "writes": {}},
+    "60-last": {"agent": "evaluate", "reads": ["before/30-count/y.txt"], "writes": {}},
 }
 
 
@@ -41,6 +42,10 @@ FLOW: dict[str, Any] = {
         ("60-last", ["files"], "reads before/30-count/y.txt"),  # through the last round
         ("50-goal", ["files.write_file", "fetch.fetch"], "holds fetch.fetch, which brings in text of others"),
         ("10-research", ["nobody.knows"], "reads documents itself"),
+        ("10-research", ["disk.write_file", "fetch"], "reads documents itself"),
+        ("10-research", ["disk"], "reads documents itself"),  # all of its tools, those that write among them
+        ("50-goal", ["disk.move_file", "disk.read_file"], "holds disk.read_file, which brings in text of others"),
+        ("50-goal", ["disk"], "holds disk, which brings in text of others"),
     ],
 )
 def test_a_writing_tool_beside_foreign_text_is_refused(step: str, tools: list[str], way: str) -> None:
@@ -52,6 +57,8 @@ def test_a_writing_tool_beside_foreign_text_is_refused(step: str, tools: list[st
     ("step", "tools"),
     [
         ("10-research", ["fetch"]),
+        ("10-research", ["fetch", "disk.read_file"]),  # as the comment in config/infra.yaml has it
+        ("50-goal", ["disk.write_file", "disk.move_file"]),
         ("30-count", ["fetch.fetch"]),
         ("40-chart", ["files"]),  # reads figures alone
         ("50-goal", ["files", "git"]),
@@ -68,9 +75,20 @@ def test_figures_are_read_by_their_exact_names() -> None:
     assert "reads 20-copy/a.m" in _wiring.problem(flow, {"40-chart": ["files"]}, SERVERS)
 
 
+@pytest.mark.parametrize("reads", ["pages.jsonl", "figures.jsonl"])
+def test_what_a_command_writes_is_foreign_whatever_it_reads(reads: str) -> None:
+    """A shell script may ask the whole web; what it says are figures, no agent of ours has counted."""
+    writes = {"pages.jsonl": "text", "figures.jsonl": "metric.v1"}
+    scrape = {"command": ["./scrape.sh"], "reads": ["goal.md"], "writes": writes}
+    use = {"agent": "improve", "reads": [f"10-scrape/{reads}"], "writes": {}}
+    told = _wiring.problem({"10-scrape": scrape, "20-use": use}, {"20-use": ["files.write_file"]}, SERVERS)
+    assert "20-use: tools: files.write_file can write" in told and f"reads 10-scrape/{reads}" in told
+    assert "runs a command" in _wiring.untrusted({"10-scrape": scrape}, {}, SERVERS)["10-scrape"]
+
+
 def test_a_fetching_tool_makes_what_its_step_writes_foreign() -> None:
     flow = {**FLOW, "50-goal": {**FLOW["50-goal"], "writes": {"page.txt": "text"}}}
-    flow["70-next"] = {"command": ["sh"], "reads": ["50-goal/page.txt"], "writes": {}}
+    flow["70-next"] = {"agent": "report", "reads": ["50-goal/page.txt"], "writes": {}}
     assert _wiring.problem(flow, {"70-next": ["files"]}, SERVERS) == ""
     assert "70-next: tools: files" in _wiring.problem(flow, {"70-next": ["files"], "50-goal": ["fetch"]}, SERVERS)
 

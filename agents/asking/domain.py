@@ -10,7 +10,7 @@ from typing import Any
 
 from agents._ask import Question
 from agents._goal import Goal
-from agents.asking.quoted import RULE, line, quoted, upto
+from agents.asking.material import RULE, line, quoted, upto
 from agents.exam.near import words
 from agents.sources import outline
 

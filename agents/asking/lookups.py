@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from agents.asking.quoted import RULE, line, quoted
+from agents.asking.material import RULE, line, quoted
 from agents.sources.reader import Source
 
 LEAST = 400  # characters: less is a list of hits or a message, and holds no fact worth a pair

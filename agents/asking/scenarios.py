@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any
 
 from agents._ask import Question
-from agents.asking.quoted import RULE, line, quoted, upto
+from agents.asking.material import RULE, line, quoted, upto
 from agents.exam.near import similar, words
 from agents.sources import outline
 

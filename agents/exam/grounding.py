@@ -8,20 +8,16 @@ they lose. What they let through, a judge may still find.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import combinations, pairwise
+from collections.abc import Iterator, Sequence
 
-from agents.exam.stems import VALUES, Word, denies, negates, opposites, read, stem, stems, units
+from agents.exam.places import exchanged, turned
+from agents.exam.stems import Word, denies, negates, opposites, read, stem, stems, units, weighs
 
-SUPPORTED = 0.6  # of an answer's content words stand in the span
+SUPPORTED = 0.6  # of an answer's content words stand in the span, or in the question, which may be repeated
+OWN = 0.5  # of them in the span alone: a question that tells its answer would prove anything
+OWN_OF_A_CLAUSE = 0.25  # of one clause's: half an answer may be proven, and the other half told by the question
+LEAST_SPAN = 3  # words that weigh: one or two stand everywhere, and prove nothing
 OF_A_CLAUSE = 0.5  # of one clause's, where two words or more do not: a half-true answer goes on after what is true
-NEARBY = 6  # content words between two that belong together, on which an exchange of names is noticed
-PLAIN = 0  # pair by which two plain words must fit better in each other's place: they wander more than names do
-ALONE = 2  # pairs by which a word must fit better than one that stands in the answer without it
-SIDE = 2  # content words on each side of an "instead of" that it sets against each other
-TURNS = frozenset({"instead", "rather", "than", "before", "after"})
 CONDITIONS = frozenset({"unless", "without"})  # "not A unless B" may be worded "without B, A"
 
 _CLAUSE = re.compile(
@@ -32,21 +28,39 @@ _CLAUSE = re.compile(
 _ANSWERS = re.compile(r"^\s*(?:yes|no)\b[,.:;!]?\s+", re.IGNORECASE)  # says nothing of its sentence
 
 
-def unsupported(answer: str, span: str, question: str) -> str | None:
-    """Why the span does not support the answer, in a few words; None if it seems to. The question may be repeated."""
-    told, asked = read(span), read(question)
+def unsupported(answer: str, span: str, question: str, about: str = "") -> str | None:
+    """Why the span does not support the answer, in a few words; None if it seems to.
+
+    `about` is what the span stands under, a heading for one: the answer may use its names. The question's plain words
+    may be repeated, its names and numbers not: they are true only if the span or what it stands under has them.
+    """
+    told, asked, under = read(span), read(question), read(about)
     said = read(answer)
     if not said:
         return "the answer has no words"
+    if quoted(answer, span):
+        return None if any(word.name for word in said) else slight(told)
     return (
-        strange(said, told, asked)
-        or uncovered(answer, said, told, asked)
+        slight(told)
+        or strange(said, told, under)
+        or uncovered(answer, told, asked, under)
         or inserted(said, told)
         or denied(answer, span, question)
         or opposed(said, told, asked)
         or turned(said, told)
         or exchanged(clauses(answer), clauses(span))
     )
+
+
+def quoted(answer: str, span: str) -> bool:
+    """True for an answer that is its span but for blanks."""
+    return answer.split() == span.split()
+
+
+def slight(told: Sequence[Word]) -> str | None:
+    """Say that a span is too short to prove anything but a name that is quoted."""
+    weight = sum(map(weighs, told))
+    return f"the span has {weight} words of its own, {LEAST_SPAN} are needed" if weight < LEAST_SPAN else None
 
 
 def clauses(text: str) -> list[list[Word]]:
@@ -63,14 +77,13 @@ def clauses(text: str) -> list[list[Word]]:
     return found or [open_]
 
 
-def strange(said: Sequence[Word], told: Sequence[Word], asked: Sequence[Word]) -> str | None:
-    """A number or a name of the answer that neither the span nor the question holds."""
-    known = [*told, *asked]
-    numbers = {word.stem for word in known if word.number} | {
-        digits for word in known for digits in re.findall(r"\d+", word.text)
+def strange(said: Sequence[Word], told: Sequence[Word], under: Sequence[Word]) -> str | None:
+    """A number or a name of the answer that the span does not hold, nor, for a name, what it stands under."""
+    numbers = {word.stem for word in told if word.number} | {
+        digits for word in told for digits in re.findall(r"\d+", word.text)
     }
-    parts = {part for word in known for part in pieces(word.text)}
-    forms = {form(word) for word in known}
+    parts = {part for word in [*told, *under] for part in pieces(word.text)}
+    forms = {form(word) for word in told}
     for word in said:
         if word.number and word.stem not in numbers:
             return f"{word.text!r} is a number that the span does not hold"
@@ -86,18 +99,29 @@ def pieces(name: str) -> set[str]:
     return {part for part in re.split(r"[.:\-()=]+", name.lower()) if part}
 
 
-def uncovered(answer: str, said: Sequence[Word], told: Sequence[Word], asked: Sequence[Word]) -> str | None:
-    """The first clause, or the answer as a whole, of which too few words stand in the span or the question."""
-    known = stems(told) | stems(asked)
+def uncovered(answer: str, told: Sequence[Word], asked: Sequence[Word], under: Sequence[Word] = ()) -> str | None:
+    """The first clause, or the answer as a whole, of which too few words stand in the span, or in span and question."""
+    own, known = stems([*told, *under]), stems([*told, *asked, *under])
     for clause in clauses(answer):
         content = [word for word in clause if word.content]
         missing = [word.text for word in content if word.stem not in known]
         if len(missing) >= 2 and len(content) - len(missing) < OF_A_CLAUSE * len(content):
             return f"{', '.join(missing[:3])}: is not in the span"
+        asked_only = [word.text for word in content if word.stem not in own]
+        if len(asked_only) >= 2 and len(content) - len(asked_only) < OWN_OF_A_CLAUSE * len(content):
+            return f"{', '.join(asked_only[:3])}: is in the question alone"
+    return few(read(answer), stems(told), known)
+
+
+def few(said: Sequence[Word], own: set[str], known: set[str]) -> str | None:
+    """Say that too little of an answer stands in the span alone, or in span and question."""
     content = [word for word in said if word.content]
-    missing = [word.text for word in content if word.stem not in known]
-    if len(content) - len(missing) < SUPPORTED * len(content):
-        return f"{len(content) - len(missing)} of {len(content)} words come from the span"
+    there = sum(word.stem in known for word in content)
+    if there < SUPPORTED * len(content):
+        return f"{there} of {len(content)} words come from the span or the question"
+    proven = [word for word in said if weighs(word) and word.stem in own]
+    if not proven or sum(word.content for word in proven) < OWN * len(content):
+        return f"{len(proven)} of {len(content)} words come from the span itself"
     return None
 
 
@@ -162,31 +186,6 @@ def content_stems(clause: Sequence[Word]) -> set[str]:
     return {word.stem for word in clause if word.content}
 
 
-def turned(said: Sequence[Word], told: Sequence[Word]) -> str | None:
-    """What stands before and after an "instead of", "rather than", "before" or "after", the other way round."""
-    for before, after in sides(said):
-        for first, second in sides(told):
-            right = len(before & first) + len(after & second)
-            if before & second and after & first and len(before & second) + len(after & first) > right:
-                return f"{min(before & second)!r} and {min(after & first)!r} have changed sides"
-    return None
-
-
-def sides(words: Sequence[Word]) -> Iterator[tuple[set[str], set[str]]]:
-    """(stems before, stems after) of each word that sets one thing against another; those of "after" change sides."""
-    for place, word in enumerate(words):
-        if (how := word.text.lower()) in TURNS:
-            before = {
-                one.stem
-                for one in [one for one in words[:place] if one.content or one.number or one.text in VALUES][-SIDE:]
-            }
-            after = {
-                one.stem
-                for one in [one for one in words[place + 1 :] if one.content or one.number or one.text in VALUES][:SIDE]
-            }
-            yield (after, before) if how == "after" else (before, after)
-
-
 def opposed(said: Sequence[Word], told: Sequence[Word], asked: Sequence[Word]) -> str | None:
     """A word of the answer, new in it, whose opposite stands in the span and not in the answer."""
     own, there = ({form(word) for word in words} for words in (said, told))
@@ -201,55 +200,3 @@ def opposed(said: Sequence[Word], told: Sequence[Word], asked: Sequence[Word]) -
 def form(word: Word) -> str:
     """The stem of a word itself, without its synonyms."""
     return stem(word.text.lower())
-
-
-def exchanged(said: Sequence[Sequence[Word]], told: Sequence[Sequence[Word]]) -> str | None:
-    """Two names, numbers or rivals that would fit the span better in each other's place."""
-    near = together(told)
-    marked = {word.stem for clause in told for word in clause if word.name or word.number or word.text in VALUES}
-    mine = {word.stem for clause in said for word in clause}
-    pairs = {frozenset(pair) for pair in combinations(sorted(marked), 2) if set(pair) & mine}
-    pairs |= {pair for pair in rivals(told) if pair <= mine}
-    score = fits(said, near, {})
-    for one, other in sorted(sorted(pair) for pair in pairs):
-        more = 0 if {one, other} <= mine & marked else PLAIN if {one, other} <= mine else ALONE
-        if fits(said, near, {one: other, other: one}) > score + more:
-            return f"{one!r} and {other!r} are exchanged"
-    return None
-
-
-def rivals(told: Sequence[Sequence[Word]]) -> set[frozenset[str]]:
-    """Pairs of stems that the span sets beside each other: before or after the same word, or opposites."""
-    beside: dict[tuple[int, str], set[str]] = defaultdict(set)
-    for clause in told:
-        content = [word.stem for word in clause if word.content]
-        for first, second in pairwise(content):
-            beside[0, second].add(first)
-            beside[1, first].add(second)
-    there = {stem(word.text.lower()): word.stem for clause in told for word in clause}
-    firsts = {next((word.stem for word in clause if word.content), "") for clause in told} - {""}
-    beside[2, ""] = firsts  # what clauses begin with is what they are about
-    against = {frozenset((there[one], there[o])) for one in there for o in opposites().get(one, ()) if o in there}
-    alike = {frozenset(pair) for group in beside.values() for pair in combinations(sorted(group), 2)}
-    return {pair for pair in alike | against if len(pair) == 2 and not pair & units()}
-
-
-def together(told: Sequence[Sequence[Word]]) -> set[frozenset[str]]:
-    """Pairs of stems that stand in one clause, at most NEARBY words apart; a "not" is a word of its clause."""
-    found = set()
-    for clause in told:
-        weighed = ["not" if negates(word) else word.stem for word in clause if weighs(word)]
-        for i, j in combinations(range(len(weighed)), 2):
-            if j - i <= NEARBY:
-                found.add(frozenset((weighed[i], weighed[j])))
-    return found
-
-
-def weighs(word: Word) -> bool:
-    return word.content or word.number or negates(word) or word.text in VALUES
-
-
-def fits(said: Sequence[Sequence[Word]], near: set[frozenset[str]], exchange: Mapping[str, str]) -> int:
-    """How many pairs that stand together in the answer, some words exchanged, do so in the span."""
-    changed = [[replace(word, stem=exchange.get(word.stem, word.stem)) for word in clause] for clause in said]
-    return len(together(changed) & near)

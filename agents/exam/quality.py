@@ -21,6 +21,7 @@ GRAM = 3  # words; a run this long that an answer shares with its span is a quot
 MIN_QUOTED = 0.5  # of an answer's words; below this the frame around the spans says more than they do
 NEAR_WORDING = 0.8  # Jaccard of the wordings' trigrams: "return code" and "return codes" in one template are above it
 PERMUTATIONS, BANDS = 64, 16  # misses a pair of Jaccard 0.8 once in 4,000: (1 - 0.8**4)**16; what is found is verified
+LONGEST_LABEL = 120  # characters before the colon of a line: "- `timeout` (float, optional): …"
 FRAME = frozenset(  # words that put spans together and state nothing themselves
     re.findall(
         r"\w+",
@@ -34,6 +35,7 @@ DANGLING = frozenset(
 )
 OPEN_ENDS = (",", ";", "-", "–", "—", "(", "[", "{", "...", "…", "/")
 
+_HEADING = re.compile(r"^#{1,6} +(.+)$", re.MULTILINE)
 _REFUSAL = re.compile(
     r"\bas an? (?:ai|(?:large )?language model|assistant)\b"
     r"|^(?:i['’]?m|i am|we are) (?:sorry|afraid|unable|not able)\b"
@@ -116,7 +118,7 @@ def control(text: str) -> str | None:
 
 def ungrounded(example: Example, sources: Mapping[str, str]) -> str | None:
     """Why the spans do not support the answer; None if they do. What a model made may be worded anew."""
-    pieces = []
+    pieces, headings = [], []
     for span in example["spans"]:
         text = sources.get(span["source"])
         if text is None:
@@ -124,11 +126,23 @@ def ungrounded(example: Example, sources: Mapping[str, str]) -> str | None:
         if not 0 <= span["start"] < span["end"] <= len(text):
             return f"the span {span['start']}–{span['end']} is outside {span['source']}"
         pieces.append(text[span["start"] : span["end"]])
+        headings.append(over(text, span["start"]))
+    if "made" in example:
+        return unsupported(example["answer"], " … ".join(pieces), example["question"], " … ".join(headings))
     if fold(example["answer"]) in (fold(" ".join(pieces)), fold("".join(pieces))):
         return None
-    if "made" in example:
-        return unsupported(example["answer"], " … ".join(pieces), example["question"])
     return unquoted(words(example["answer"]), [words(piece) for piece in pieces], words(example["question"]))
+
+
+def over(text: str, start: int) -> str:
+    """What a place in a Markdown source stands under: its title, its heading, and the label of its own line."""
+    begin = text.rfind("\n", 0, start) + 1
+    label, colon, _ = text[begin : min(start, begin + LONGEST_LABEL)].partition(":")
+    title, place = _HEADING.search(text, 0, begin), begin
+    nearest = None
+    while title and not nearest and (place := text.rfind("\n#", 0, place)) >= 0:
+        nearest = _HEADING.match(text, place + 1, begin)
+    return " … ".join([*(found[1] for found in (title, nearest) if found), *([label] if colon else [])])
 
 
 def unquoted(answer: Words, pieces: list[Words], question: Words) -> str | None:

@@ -144,6 +144,11 @@ def negates(word: Word) -> bool:
     return word.text != "None" and word.text.lower() in NEGATORS
 
 
+def weighs(word: Word) -> bool:
+    """True for a word that says something: by its content, as a number, as a value or as a negation."""
+    return word.content or word.number or negates(word) or word.text in VALUES
+
+
 def denies(word: str) -> bool:
     """True for a word that can carry the denial of another text in other words."""
     return word in DENYING or bool(_NEGATIVE_PREFIX.match(word)) or word.endswith("less")

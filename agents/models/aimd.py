@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-How = Literal["ok", "busy", "failed"]
+How = Literal["ok", "busy", "failed", "unsent"]
 START = 4.0  # at once, before anything is known; the slow start doubles it each round
 WIDER = 1.0  # at once more with each call of the slow start: twice as many each round
 PROBE_AFTER = 150  # calls that go well before one more is tried: a refusal each is under 1%
@@ -34,7 +34,8 @@ SPREAD = 0.2  # of a wait, by chance on top: other processes wait for the same m
 COST_SHARE = 0.02  # of the time that may be lost to refusals that were asked for
 PROMPT_S = 0.02  # a refusal that takes longer than this past the usual one is no longer expected
 FAILURES = 3  # in a row: then the profile cools down
-COOLDOWN_S = (1.0, 60.0)  # the first and the longest cooldown
+COOLDOWN_S = (1.0, 60.0)  # the first and the longest cooldown; each is twice the one before
+DOUBLINGS = 10  # that many lead past the longest; no power of 2 past the 1,023rd is a float
 LONG_S = 30.0  # a Retry-After of so long is a cooldown, too: callers have better places to wait
 
 
@@ -128,6 +129,10 @@ class Law:
         elif how == "busy":
             self._admitted -= 1
             self._refused(now, ticket, retry_after_s)
+        elif how == "unsent":  # it tried nothing: who comes next does so instead
+            self._admitted -= 1
+            if self._tried == ticket.entered:
+                self._tried = -math.inf
         else:
             self._failed(now, ticket, retry_after_s)
 
@@ -239,7 +244,7 @@ class Law:
             self._failures += 1
             if self._cooling or self._failures >= FAILURES:
                 first, longest = COOLDOWN_S
-                seconds = min(first * 2**self._cooldowns, longest)
+                seconds = min(first * 2 ** min(self._cooldowns, DOUBLINGS), longest)
                 self._cooling, self._cooled_at, self._failures = True, now, 0
                 self._cooldowns += 1
                 self._shut(now, seconds * (1 + SPREAD * self.random()))

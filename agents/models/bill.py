@@ -1,4 +1,8 @@
-"""What a run's model calls came to, for people: by step and profile from the ledger, by role from the replies."""
+"""What a run's model calls came to, for people: by step and profile from the ledger, by role from the replies.
+
+What somebody asked by hand is paid like the rest, and stands in the ledger's lines; who answered it made no part of the
+run, and does not count as having spoken.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agents._config import BY_HAND
 from agents.models import ledger
 from bus import files
 
@@ -44,7 +49,7 @@ def bill(folder: Path) -> Bill:
     for path in sorted((folder / "outbox").glob("[!.]*.json")):
         reply = _document(path)
         answered.add(path.stem)
-        if "call" in reply:
+        if "call" in reply and reply["call"]["step"] != BY_HAND:
             made.spoke[reply["call"]["role"]].add((reply["profile"], reply["model"]))
             made.useless[reply["call"]["step"]] += bool(reply["error"])
     for path in sorted((folder / "dead").glob("[!.]*.json")):

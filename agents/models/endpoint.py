@@ -6,11 +6,12 @@ Nothing is followed (no redirects) and nothing is taken from the environment (no
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,6 +36,7 @@ REFUSAL_LONGEST = 600  # characters
 Kind = Literal["busy", "server", "timeout", "connection", "request", "auth", "redirect", "malformed"]
 FINISHES = {"stop": "stop", "eos": "stop", "end_turn": "stop", "length": "length", "max_tokens": "length"}
 FINISHES |= {"content_filter": "filter", "safety": "filter", "refusal": "refusal"}
+Idle = Callable[[], contextlib.AbstractContextManager[object]]  # within one nothing is done but waiting
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def ask(
     messages: Sequence[Mapping[str, str]],
     parameters: Mapping[str, Any],
     schema: Any = None,
+    idle: Idle = contextlib.nullcontext,
 ) -> Answer:
     """Send one question and return its answer; raises Failure. A key that the server sends back is blotted out of both.
 
@@ -100,7 +103,8 @@ def ask(
     """
     clean = Blotter([key]).clean
     began, data = time.monotonic(), json.dumps(body(profile, messages, parameters, schema)).encode()
-    status, headers, raw = _exchange(opened, profile, key, data)
+    with idle():
+        status, headers, raw = _exchange(opened, profile, key, data)
     raw = clean(raw)
     if status != 200:
         raise _refused(profile, status, headers, raw)
@@ -163,7 +167,16 @@ def _exchange(opened: Any, profile: Profile, key: str, data: bytes) -> tuple[int
 
 
 def _why(profile: Profile, error: Exception) -> str:
-    return f"{profile.name}: {type(error).__name__}: {str(error)[:MAX_SHOWN]}"
+    """Why there was no exchange, by the error at the bottom of the one that `requests` raised: `connection refused`."""
+    lowest: BaseException = error
+    while below := next(filter(_is_error, (getattr(lowest, "reason", None), *lowest.args, lowest.__context__)), None):
+        lowest = below
+    words = (getattr(lowest, "strerror", None) or "").lower() or str(lowest) or type(lowest).__name__
+    return f"{profile.name}: {' '.join(words.split())[:MAX_SHOWN]}"
+
+
+def _is_error(value: Any) -> bool:
+    return isinstance(value, BaseException)
 
 
 def _refused(profile: Profile, status: int, headers: Mapping[str, str], raw: bytes) -> Failure:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from agents.models import endpoint
-from agents.models.keys import Blotter, NoKey, key_of
+from agents.models.keys import Blotter, key_of
 from agents.models.ledger import Ledger
 from agents.models.pace import Pace
 from agents.models.profile import Profile, Role, chain
+from agents.models.reach import Reach
 
 
 class Impossible(Exception):
@@ -18,20 +19,16 @@ class Impossible(Exception):
 
 
 class Exchange:
-    """The enabled profiles of a run; one object serves all threads of the `llm` agent."""
+    """The enabled profiles of a run; one object serves all threads of the `llm` agent. Raises NoKey."""
 
     def __init__(
         self, enabled: Mapping[str, Profile], roles: Mapping[str, Role], ledger: Ledger, stopping: threading.Event
     ) -> None:
         self.enabled, self.roles, self.ledger, self.stopping = enabled, roles, ledger, stopping
         self.paces = {name: Pace(profile.concurrency) for name, profile in enabled.items()}
-        self.keys: dict[str, str] = {}
-        self._keyless: dict[str, str] = {}  # profile -> why its key cannot be used
-        for name, profile in enabled.items():
-            try:
-                self.keys[name] = key_of(profile)
-            except NoKey as error:
-                self._keyless[name] = str(error)
+        self.reach = Reach()
+        # One that is missing stops them all: no role goes over to its fallback because somebody forgot an `export`.
+        self.keys = {name: key_of(profile) for name, profile in enabled.items()}
         self.blotter = Blotter(self.keys.values())
         self._own = threading.local()
 
@@ -39,21 +36,24 @@ class Exchange:
         """The profiles that may answer a call, the ones that are not cooling down first; raises Impossible."""
         role = self.roles.get(call["role"])
         named = [self.enabled[call["model"]]] if call["model"] in self.enabled else []
-        known = list(dict.fromkeys([*named, *(chain(role, self.enabled) if role else [])]))
-        if not known:
+        able = list(dict.fromkeys([*named, *(chain(role, self.enabled) if role else [])]))
+        if not (known := able):
             raise Impossible(
                 f"role {call['role']}: none of its profiles is enabled; see models: in config/infra.yaml, "
                 "roles: in config/swarm.yaml"
             )
-        able = [one for one in known if one.name in self.keys]
-        if not able:
-            raise Impossible("; ".join(self._keyless[one.name] for one in known))
         if self.ledger.limits.dollars and not (able := [one for one in able if one.price]):
             raise Impossible(
                 f"models: {', '.join(one.name for one in known)}: has no price, and a dollar budget stands; give it "
                 "`price: {input: …, output: …}` in config/infra.yaml (0 for a model of your own)"
             )
         return sorted(able, key=lambda one: self.paces[one.name].cooling_s())
+
+    def down(self) -> tuple[str, float] | None:
+        """(the endpoints that give no answers, in words, and in how many seconds the first is tried again), or None."""
+        if not (found := self.reach.down()):
+            return None
+        return "; ".join(found.values()), min(self.paces[name].cooling_s() for name in found)
 
     @property
     def session(self) -> Any:

@@ -51,41 +51,50 @@ def key_of(profile: Profile) -> str:
     if profile.key_env:
         key, where = os.environ.get(profile.key_env, "").strip(), profile.key_env
         if not key:
-            raise NoKey(f"models: {profile.name}: {where} is not set; export it before the run is started")
+            raise _no_key(profile, f"{where} is not set; export it before the run is started")
     elif profile.key_file:
-        where = profile.key_file
-        key = _from_file(profile.name, Path(where).expanduser())
+        where, descriptor = profile.key_file, _opened(profile)
+        try:
+            key = os.read(descriptor, MAX_KEY).decode("utf-8", "replace").strip()
+        finally:
+            os.close(descriptor)
     else:
         return ""
     if len(key) < LEAST or not key.isascii() or not key.isprintable() or " " in key:
-        raise NoKey(f"models: {profile.name}: {where} holds no key: it must be {LEAST} or more plain characters")
+        raise _no_key(profile, f"{where} holds no key; give it one of {LEAST} or more plain characters")
     return key
 
 
-def _from_file(name: str, path: Path) -> str:
+def _opened(profile: Profile) -> int:
+    """A descriptor of a profile's key file, which nobody else may read; raises NoKey."""
+    path = Path(profile.key_file).expanduser()
     try:
         descriptor = files.open_regular(path)
-    except (OSError, files.BadFile) as error:
-        raise NoKey(f"models: {name}: {error}") from None
-    try:
-        status = os.fstat(descriptor)
-        if stat.S_IMODE(status.st_mode) & 0o077 or status.st_uid != os.geteuid():
-            raise NoKey(f"models: {name}: {path}: others may read it; chmod 600 {path}")
-        return os.read(descriptor, MAX_KEY).decode("utf-8", "replace").strip()
-    finally:
+    except OSError as error:
+        raise _no_key(profile, f"{path}: {error.strerror}; see key_file in config/infra.yaml") from None
+    except files.BadFile as error:
+        raise _no_key(profile, str(error)) from None
+    status = os.fstat(descriptor)
+    if stat.S_IMODE(status.st_mode) & 0o077 or status.st_uid != os.geteuid():
         os.close(descriptor)
+        raise _no_key(profile, f"{path}: others may read it; chmod 600 {path}")
+    return descriptor
+
+
+def _no_key(profile: Profile, why: str) -> NoKey:
+    return NoKey(f"models: {profile.name}: {why}, or take {profile.name} out of `budget: {{models: …}}`")
 
 
 def lacking(enabled: Iterable[Profile]) -> str:
-    """Which enabled profile has no key on this machine, in a line; "" if none. Keys are looked for, not read."""
+    """Which enabled profile has no key on this machine, in a line; "" if none. No key is read from a file for it."""
     for one in enabled:
-        if one.key_env and not os.environ.get(one.key_env):
-            return (
-                f"models: {one.name}: {one.key_env} is not set; export it before the run is started, or take {one.name} "
-                "out of `budget: {models: …}`"
-            )
-        if one.key_file and not Path(one.key_file).expanduser().is_file():
-            return f"models: {one.name}: {one.key_file}: there is no such file; see key_file in infra.yaml"
+        try:
+            if one.key_env:
+                key_of(one)
+            elif one.key_file:
+                os.close(_opened(one))
+        except NoKey as error:
+            return str(error)
     return ""
 
 

@@ -83,7 +83,7 @@ class Ledger:
             raise Taken(f"{self.path}: another llm agent serves this run")
         self._changed = threading.Condition()
         self._syncing = threading.Lock()
-        self._synced = 0  # the last reservation that is known to be on disk
+        self._written = self._synced = self._lost = 0  # the last reservation in the file, on disk, and not on disk
         self._spent: dict[str, Amount] = defaultdict(Amount)  # by step, and "" for the run
         self._open: dict[int, Reservation] = {}
         tally = Tally(self.path)
@@ -93,8 +93,7 @@ class Ledger:
             self._spend(step, amount.usd, amount.tokens)
         for lost in tally.open.values():  # of a process that was killed: it may be billed
             self._spend(lost["step"], lost["usd"], lost["tokens"])
-        if os.fstat(self._descriptor).st_size and not _ends_whole(self._descriptor):
-            self._write(b"\n")  # after a torn last line
+        self._torn = not _ends_whole(self._descriptor)  # the file ends in a piece of a line
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -112,7 +111,7 @@ class Ledger:
 
         While other attempts hold what is missing, it waits for them to settle; None once `stopping`.
         """
-        usd, tokens = (price.usd(*most) if price else 0.0), sum(most)
+        usd, tokens = (price.most(*most) if price else 0.0), sum(most)
         with self._changed:
             while gone := self._lacking(step, usd, tokens):
                 if not self._open or gone.startswith("budget: call"):
@@ -124,22 +123,31 @@ class Ledger:
             made = Reservation(self._number, call, step, usd, tokens)
             line = {"n": made.number, "event": "reserve", "call": call, "step": step, "profile": profile}
             self._write(files.canonical({**line, "usd": usd, "tokens": tokens}))
-            self._open[made.number] = made
-        self._sync(made.number)
+            self._open[made.number], self._written = made, made.number
+        try:
+            self._sync(made.number)
+        except BaseException:  # it is not sent, and must not keep others waiting for its money
+            self.release(made)
+            raise
         return made
 
     def settle(self, made: Reservation, tokens: Tokens | None, usd: float | None) -> None:
         """Say what an attempt cost. `tokens` None: it was not answered but may be billed, and stays reserved in full.
 
-        `usd` None: nobody knows its price, or the server did not count; its reservation stays spent.
+        `usd` None: nobody knows its price, or the server did not count; its reservation stays spent. It does so, too,
+        where the disk takes no line: then the next reservation fails, and the answer that was paid for is kept.
         """
         used = tokens.input + tokens.output if tokens else made.tokens
         line: dict[str, Any] = {"n": made.number, "event": "settle", "call": made.call, "usd": usd, "tokens": used}
         if tokens:
             line |= {"input": tokens.input, "output": tokens.output, "cached": tokens.cached, "counted": tokens.counted}
+        data = files.canonical(line)
         with self._changed:
-            self._write(files.canonical(line))
             del self._open[made.number]
+            try:
+                self._write(data)
+            except OSError:
+                usd, used = None, made.tokens
             self._spend(made.step, made.usd if usd is None else usd, used)
             self._changed.notify_all()
 
@@ -181,17 +189,30 @@ class Ledger:
         for scope in {"", step}:
             self._spent[scope].add(usd, tokens)
 
-    def _write(self, data: bytes) -> None:
-        if os.write(self._descriptor, data) != len(data):
+    def _write(self, line: bytes) -> None:
+        """Append a line; after a piece of one, which a disk that fills up leaves, it begins a line of its own."""
+        data = b"\n" * self._torn + line
+        self._torn = os.write(self._descriptor, data) < len(data)
+        if self._torn:
             raise OSError(errno.ENOSPC, "a line was cut short", str(self.path))
 
     def _sync(self, number: int) -> None:
-        """Have a reservation on disk; those that were written meanwhile come along, and their threads need not wait."""
+        """Have a reservation on disk; those that were written meanwhile come along, and their threads need not wait.
+
+        They fail along, too: of lines that could not be synced once, the kernel never says so again.
+        """
         with self._syncing:
-            if self._synced < number:
-                latest = self._number
+            if number <= self._synced:
+                return
+            if number <= self._lost:
+                raise OSError(errno.EIO, "a line may not be on disk", str(self.path))
+            latest = self._written
+            try:
                 os.fdatasync(self._descriptor)
-                self._synced = latest
+            except OSError:
+                self._lost = latest
+                raise
+            self._synced = latest
 
 
 class Tally:
@@ -240,4 +261,5 @@ class Tally:
 
 
 def _ends_whole(descriptor: int) -> bool:
-    return os.pread(descriptor, 1, os.fstat(descriptor).st_size - 1) == b"\n"
+    size = os.fstat(descriptor).st_size
+    return not size or os.pread(descriptor, 1, size - 1) == b"\n"

@@ -66,7 +66,7 @@ class Pace:
     def leave(self, how: How, retry_after_s: float | None = None) -> None:
         """Say how it went: ok (also an answer that cannot be used), busy (429), failed (5xx, time-out, no connection).
 
-        RuntimeError in a thread that did not enter.
+        Or unsent: the server was not asked after all. RuntimeError in a thread that did not enter.
         """
         ticket = getattr(self._mine, "ticket", None)
         if ticket is None:

@@ -1,14 +1,15 @@
 """Model endpoints and who uses them: `models:` of infra.yaml, `roles:` of swarm.yaml, checked and resolved.
 
-A profile is enabled once it has an endpoint and, where it needs a key, `budget: {models: [NAME]}` names it and
-`budget: usd` is above 0. A role takes its preferred profile if that is enabled and can do what the role needs, else the
-first of its fallbacks that is and can; a role that is left with none is done without a model.
+A profile is enabled once it has an endpoint and, where it needs a key, `budget: {models: [NAME]}` names it, `budget:
+usd` is above 0, and the goal's own is not 0. A role takes its preferred profile if that is enabled and can do what the
+role needs, else the first of its fallbacks that is and can; a role that is left with none is done without a model.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,12 +19,12 @@ from urllib.parse import urlsplit
 
 PRICES = Path(__file__).with_name("prices.json")
 PRICES_NAME = "agents/models/prices.json"  # as people are told
-CAPABILITIES = ("json_schema", "json_object", "tools", "stream")
+CAPABILITIES = ("json_schema", "json_object")
 PROFILE_KEYS = (
     *("endpoint", "model", "key_env", "key_file", "capabilities", "context", "max_output", "price", "concurrency"),
     "timeout_s",
 )
-ROLE_KEYS = ("needs", "prefer", "fallback", "max_tokens", "temperature")
+ROLE_KEYS = ("needs", "prefer", "fallback", "max_tokens", "temperature", "by_hand")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")  # as shells have them
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})  # where no transport needs to be secret
 MILLION = 1_000_000
@@ -41,6 +42,10 @@ class Price:
         """Dollars for so many tokens, `cached` of the input ones at their own price."""
         dear = self.input * (input - cached) + (self.input if self.cached is None else self.cached) * cached
         return (dear + self.output * output) / MILLION
+
+    def most(self, input: int, output: int) -> float:
+        """Dollars for so many tokens at the most: some providers take more for input that they then keep."""
+        return max(self.usd(input, output), self.usd(input, output, input))
 
 
 @dataclass(frozen=True)
@@ -63,10 +68,6 @@ class Profile:
     def needs_key(self) -> bool:
         return bool(self.key_env or self.key_file)
 
-    @property
-    def local(self) -> bool:
-        return urlsplit(self.endpoint).hostname in LOCAL
-
 
 @dataclass(frozen=True)
 class Role:
@@ -81,14 +82,8 @@ class Role:
 
 def problem(given: Mapping[str, Any]) -> str:
     """What is wrong with one entry of `models:`, in a few words; "" if nothing is."""
-    endpoint = given.get("endpoint")
-    parts = urlsplit(endpoint) if isinstance(endpoint, str) else None
-    if endpoint is not None and (parts is None or parts.scheme not in ("http", "https") or not parts.hostname):
-        return f"endpoint: {endpoint!r} is no URL; write it like http://127.0.0.1:8080/v1"
-    if parts and (parts.username or parts.query or parts.fragment):
-        return "endpoint: holds more than an address; a key belongs into the environment, see key_env"
-    if parts and parts.scheme == "http" and parts.hostname not in LOCAL and (given.keys() & {"key_env", "key_file"}):
-        return "endpoint: http would send the key readable; write https"
+    if wrong := _endpoint_problem(given.get("endpoint"), bool(given.keys() & {"key_env", "key_file"})):
+        return wrong
     if not isinstance(given.get("model"), str) or not given["model"]:
         return "model: is missing; write the name that the endpoint knows it by"
     if not VARIABLE.fullmatch(str(given.get("key_env") or "KEY")):  # perhaps the key itself, so it is not told
@@ -97,11 +92,34 @@ def problem(given: Mapping[str, Any]) -> str:
         return "key_file: must be the path of a file, from / or ~/ on, and never the key"
     for key in ("context", "max_output", "concurrency", "timeout_s"):
         value = given.get(key, 1)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 10**9:
-            return f"{key}: {value!r} is not a number above 0"
-    if unknown := set(given.get("capabilities", ())) - set(CAPABILITIES):
-        return f"capabilities: {', '.join(sorted(map(str, unknown)))} not known; known are {', '.join(CAPABILITIES)}"
+        whole = key != "timeout_s"
+        if isinstance(value, bool) or not isinstance(value, int | float) or not whole <= value < 10**9 or not value:
+            return f"{key}: {value!r} is not a {'whole ' * whole}number above 0"
+    if not isinstance(can := given.get("capabilities") or [], list):
+        return "capabilities: must be a list, like [json_schema]"
+    if unknown := set(map(str, can)) - set(CAPABILITIES):
+        return f"capabilities: {', '.join(sorted(unknown))} not known; known are {', '.join(CAPABILITIES)}"
     return _price_problem(given.get("price"))
+
+
+def _endpoint_problem(endpoint: Any, keyed: bool) -> str:
+    """What is wrong with an address; it is quoted only once it is known to hold no password."""
+    if endpoint is None:
+        return ""
+    text = str(endpoint)
+    host = text.partition("//")[2].partition("/")[0]
+    if "@" in host or set(text) & set("?#\\"):  # looked for by hand: what cannot be taken apart may hold a key, too
+        return "endpoint: holds more than an address; a key belongs into the environment, see key_env"
+    try:
+        parts = urlsplit(text)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # half of an IPv6 address, a port past 65,535
+        whole = False
+    if not whole or not isinstance(endpoint, str) or not text.isprintable() or " " in text:
+        return f"endpoint: {endpoint!r} is no URL; write it like http://127.0.0.1:8080/v1"
+    if parts.scheme == "http" and parts.hostname not in LOCAL and keyed:
+        return "endpoint: http would send the key readable; write https"
+    return ""
 
 
 def _price_problem(price: Any) -> str:
@@ -109,15 +127,17 @@ def _price_problem(price: Any) -> str:
         return ""
     if not isinstance(price, Mapping) or not {"input", "output"} <= price.keys() <= {"input", "output", "cached"}:
         return "price: write {input: 0.1, output: 0.4} in USD per million tokens, and `cached` if that has its own"
-    bad = [value for value in price.values() if isinstance(value, bool) or not isinstance(value, int | float)]
-    return "price: must be numbers of 0 or more" if bad or min(price.values()) < 0 else ""
+    for value in price.values():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            return "price: must be numbers of 0 or more"
+    return ""
 
 
-def profiles(infra: Mapping[str, Any]) -> dict[str, Profile]:
-    """The enabled profiles of a checked infra.yaml, by name."""
-    budget = infra.get("budget") or {}
-    paid = frozenset(budget.get("models") or ()) if float(budget.get("usd", 1.0)) > 0 else frozenset()
-    found = {}
+def profiles(infra: Mapping[str, Any], goal: Mapping[str, float] | None = None) -> dict[str, Profile]:
+    """The enabled profiles of a checked infra.yaml, by name; `goal`: the budget of the goal that they are for."""
+    budget, found = infra.get("budget") or {}, {}
+    may_pay = float(budget.get("usd") or 0) > 0 and float((goal or {}).get("usd", 1)) > 0
+    paid = frozenset(budget.get("models") or ()) if may_pay else frozenset()
     for name, given in (infra.get("models") or {}).items():
         if not given.get("endpoint"):
             continue

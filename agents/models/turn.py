@@ -7,6 +7,7 @@ attempt is reserved in the ledger before it is sent, settled after, and stands i
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from agents.models import call as calls
 from agents.models import endpoint, structured
 from agents.models.aimd import How
-from agents.models.endpoint import Answer, Failure
+from agents.models.endpoint import Answer, Failure, Idle
 from agents.models.exchange import Exchange
 from agents.models.ledger import EXTRA_PER_MESSAGE, EXTRA_TOKENS, BudgetGone
 from agents.models.profile import Profile
@@ -40,10 +41,12 @@ class Stopping(Exception):
 
 
 class Turn:
-    """One call, and what was attempted for it."""
+    """One call, and what was attempted for it. It waits in contexts made by `idle`: for its turn, money, its server."""
 
-    def __init__(self, exchange: Exchange, id: str, call: Mapping[str, Any]) -> None:
-        self.exchange, self.id, self.call = exchange, id, call
+    def __init__(
+        self, exchange: Exchange, id: str, call: Mapping[str, Any], idle: Idle = contextlib.nullcontext
+    ) -> None:
+        self.exchange, self.id, self.call, self.idle = exchange, id, call, idle
         self.attempts: list[dict[str, Any]] = []
         self.patient = True  # the last profile's cooldown is waited out; of others, the next is asked
 
@@ -120,7 +123,9 @@ class Turn:
     def once(self, profile: Profile, messages: Sequence[Mapping[str, str]], parameters: Mapping[str, Any]) -> Answer:
         """One attempt: a slot at the profile's pace, a reservation, the exchange, and the books."""
         exchange, pace = self.exchange, self.exchange.paces[profile.name]
-        if not pace.enter(exchange.stopping, through_cooldown=self.patient):
+        with self.idle():
+            entered = pace.enter(exchange.stopping, through_cooldown=self.patient)
+        if not entered:
             if exchange.stopping.is_set():
                 raise Stopping
             raise Failure(
@@ -129,8 +134,11 @@ class Turn:
         how: How = "ok"  # of the endpoint: a call that it rejects says nothing against it
         wait: float | None = None
         try:
-            return self.booked(profile, messages, parameters)
+            answer = self.booked(profile, messages, parameters)
+            exchange.reach.answered(profile)
+            return answer
         except Failure as failure:
+            exchange.reach.failed(profile, failure)
             if failure.kind in PASSING or failure.kind == "auth":
                 how, wait = ("busy" if failure.kind == "busy" else "failed"), failure.retry_after_s
             raise
@@ -141,14 +149,16 @@ class Turn:
         """One exchange between its reservation and its settlement."""
         ledger, stop, schema = self.exchange.ledger, self.exchange.stopping.is_set, self.call["answer_schema"]
         most = most_tokens(messages, schema, parameters["max_tokens"])
-        books = ledger.reserve(self.id, self.call["step"], profile.name, profile.price, most, stop)
+        with self.idle():
+            session = self.exchange.session  # the first takes a while
+            books = ledger.reserve(self.id, self.call["step"], profile.name, profile.price, most, stop)
         if books is None:
             raise Stopping
         noted: dict[str, Any] = {"profile": profile.name, "model": profile.model}
         began = time.monotonic()
         try:
             key = self.exchange.keys[profile.name]
-            answer = endpoint.ask(self.exchange.session, profile, key, messages, parameters, schema)
+            answer = endpoint.ask(session, profile, key, messages, parameters, schema, self.idle)
         except Failure as failure:
             usd = None if failure.sent else 0.0
             ledger.settle(books, None, None) if failure.sent else ledger.release(books)

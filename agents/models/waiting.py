@@ -1,4 +1,4 @@
-"""Which of the calls that wait is worked on next: each profile has room for its own, so that none waits for another's."""
+"""Which of the calls that wait is worked on next: each profile has room for its own, and none waits for another's."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ BESIDE = 16  # calls of a profile in hand that are read or written while the oth
 class Waiting:
     """The calls in an inbox, by the profile that each asks first, and which are in hand.
 
-    `rooms`: {profile: how many requests it takes at once}. One thread asks for the next, any may end a call.
+    `rooms`: {profile: how many requests it takes at once}. `only`: the IDs that are ours, None if all are. One thread
+    asks for the next, any may end a call.
     """
 
-    def __init__(self, mailbox: Mailbox, rooms: Mapping[str, int]) -> None:
-        self.mailbox = mailbox
+    def __init__(self, mailbox: Mailbox, rooms: Mapping[str, int], only: frozenset[str] | None = None) -> None:
+        self.mailbox, self.only = mailbox, only
         self._rooms = {profile: count + BESIDE for profile, count in rooms.items()}
         self._queues: dict[str, deque[str]] = defaultdict(deque)
         self._hands: dict[str, set[str]] = defaultdict(set)  # of sets, as these change in one step for all threads
@@ -41,12 +42,16 @@ class Waiting:
     def look(self) -> None:
         """List the inbox, and put what is new in order."""
         hands = {id for own in list(self._hands.values()) for id in own}
-        ids = self.mailbox.asked(hands)
+        ids = self.mailbox.asked(hands) if self.only is None else self._own(self.only - hands)
         known = self._model
         self._model = {id: known[id] if id in known else self._profile(id) for id in ids}
         self._queues.clear()
         for id in ids:
             self._queues[self._model[id]].append(id)
+
+    def _own(self, ids: frozenset[str]) -> list[str]:
+        there = set(files.names(self.mailbox.inbox_fd))
+        return sorted(id for id in ids if f"{id}.json" in there and not self.mailbox.is_dead(id))
 
     def next(self) -> Iterator[str]:
         """The calls that can be taken in hand now, of each profile in turn; each is in hand from then on."""

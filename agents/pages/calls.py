@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from agents._ask import GIVEN_UP
 from agents.models.bill import Bill, Line
 from agents.pages.page import Block, Paragraph, Points, Table
 from agents.pages.rounds import SLICES, Round
@@ -73,18 +74,23 @@ def map_of(asked: Mapping[str, Any] | None) -> list[str]:
     """Whether a model drew the map of the domain."""
     if not asked:
         return []
-    return [f"The domain map: {asked['answered']} of {asked['questions']} answers of {asked['model']} were of use."]
+    of_use = f"{asked['answered']} of {asked['questions']} questions to {asked['model']}"
+    return [f"The domain map: {of_use} brought answers of use."]
 
 
 def pairs_of(generated: Mapping[str, Any] | None) -> list[str]:
     """What the teacher's model gave for training."""
     if not generated:
         return []
+    answers = generated["answers"]
+    given_up = {how.removeprefix(GIVEN_UP): n for how, n in answers.items() if how.startswith(GIVEN_UP)}
+    came = {how: n for how, n in answers.items() if not how.startswith(GIVEN_UP)}
+    lost = f", {sum(given_up.values()):,} given up ({counted(given_up)})" if given_up else ""
     return [
         f"Pairs: {generated['pairs']:,} of the teacher's model are taught, {generated['wanted']:,} were wanted, beside "
-        f"{generated['extractive']:,} examples cut from the sources. It was asked {generated['prompts']:,} questions: "
-        f"{counted(generated['answers']) or 'none answered'}. Of {generated['given']:,} pairs in good answers, left "
-        f"out were: {counted(generated['left_out']) or 'none'}."
+        f"{generated['extractive']:,} examples cut from the sources. Of {generated['prompts']:,} questions to it "
+        f"{sum(came.values()):,} were answered ({counted(came) or 'none'}){lost}. Of {generated['given']:,} pairs in "
+        f"good answers, left out were: {counted(generated['left_out']) or 'none'}."
     ]
 
 
@@ -106,10 +112,27 @@ def left_out(told: Round, spent: Bill) -> list[str]:
         chunks = told.generated["chunks"]
         found.append(f"30-generate: {chunks['left_out']} of {chunks['all']} pieces of the sources were left out; "
                      f"{told.generated['stopped']}.")  # fmt: skip
+    if unjudged := told.dataset.get("judge", {}).get("unanswered"):
+        found.append(f"40-filter: {sum(unjudged.values())} examples of a model were not judged ({counted(unjudged)}).")
     for name, one in told.verdict["slices"].items():
         if one.get("judged", {}).get("left_out"):
             found.append(f"60-evaluate: {one['judged']['left_out']} long answers of {name} were not judged.")
-    return found
+    return [*found, *how_to_have_it(told.own)]
+
+
+def how_to_have_it(replies: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line: what a person does to have the answers that steps went without."""
+    lacking = [reply for reply in replies if "unanswered" in reply]
+    if not lacking:
+        return []
+    kinds = {kind for reply in lacking for kind in reply["unanswered"]}
+    mend = ["raise the budget in config/infra.yaml"] if "budget" in kinds else []
+    mend += ["mend what llm/dead says (a key, a price, an endpoint)"] if kinds != {"budget"} else []
+    first = min(lacking, key=lambda reply: str(reply["step"]))  # what was made of it is made anew after it
+    return [
+        f"To have what was left out: {' and '.join(mend)}, then in the run's folder rm -r {first['step']}/outbox/"
+        f"{first['id']}, and start the run again; what was answered is not paid again."
+    ]
 
 
 def judged(told: Round) -> list[Block]:

@@ -14,6 +14,7 @@ from agents.pages.rounds import Round, repair
 
 TEACHER = "the embedded extractive teacher: every pair is cut from the sources with its spans, no model wrote any of it"
 RECALLED_SHOWN = 15
+SIDE_BY_SIDE = "Base and specialist, side by side"  # the one section that quotes the exam, which bin/mcp leaves out
 
 
 def tell(told: Round, recommendations: Sequence[Recommendation]) -> list[Section]:
@@ -23,7 +24,7 @@ def tell(told: Round, recommendations: Sequence[Recommendation]) -> list[Section
         Section("What was done", done(told)),
         Section("Recommendations", advice(recommendations)),
         Section("Training", training(told)),
-        Section("Base and specialist, side by side", examples(told)),
+        Section(SIDE_BY_SIDE, examples(told)),
         Section("What it cost", costs(told)),
         Section("What failed, and how it went on", failed(told)),
         Section("What was recalled, and what it was used for", recalled(told)),

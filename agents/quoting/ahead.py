@@ -16,13 +16,13 @@ from agents import collect, generate, orient, research
 from agents._ask import Question
 from agents._config import Config
 from agents._goal import Goal
-from agents.asking import domain, lookups, pairs, scenarios
-from agents.exam.judging import judge_question
+from agents.asking import domain, lookups, preference, scenarios
+from agents.exam.scoring import judge_question
 from agents.models import structured
 from agents.models.profile import Profile
 from agents.sources import outline
 from agents.sources.modules import Unreadable
-from agents.sources.reader import Reader, Source, Unreachable, identify, source_row
+from agents.sources.reader import Reader, Source, Unreachable, source_row
 from agents.teacher.distil import id_of
 from agents.teacher.fact import Fact
 from agents.teacher.facts import topic_of
@@ -113,15 +113,14 @@ class Ahead:
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """source.v1 of each source."""
-        names = identify(list(self.sources))
-        topics = self.document["topics"]
+        names, topics = collect.identities(self.sources), self.document["topics"]
         own = [source_row(names[s], one, collect.topics_of(s, topics)) for s, one in self.sources.items()]
         return [*own, *(row for _, row in self.added)]
 
     @cached_property
     def texts(self) -> dict[str, str]:
         """{source id: text}."""
-        names = identify(list(self.sources))
+        names = collect.identities(self.sources)
         own = {names[spec]: one.text for spec, one in self.sources.items()}
         return own | {row["id"]: one.text for one, row in self.added}
 
@@ -135,6 +134,11 @@ class Ahead:
         """{source id: the slugs of its topics}."""
         return {row["id"]: row["topics"] for row in self.rows}
 
+    @cached_property
+    def sorts(self) -> dict[str, str]:
+        """{source id: what sort of source it is: pydoc, catalogue, generated, …}; how much one tells depends on it."""
+        return {row["id"]: row["origin"].partition(":")[0] for row in self.rows}
+
     def topic(self, source: str, text: str) -> str:
         return topic_of(Fact("", (), text, ()), self.own[source], self.document["topics"])
 
@@ -143,6 +147,7 @@ class Ahead:
         each = (sent(Question(one.messages(), SCHEMA, one.sample), profile).bytes for one in self.prompts)
         return [0, *accumulate(each)]
 
+    @cached_property
     def extractive(self) -> list[dict[str, Any]]:
         """The examples that `generate` cuts from the sources beside those of a model."""
         facts = generate.facts_of(self.rows, self.texts, self.document["topics"])
@@ -156,7 +161,7 @@ class Ahead:
 
     def empty_compared(self) -> Question:
         """What a judge is asked about two answers, without them."""
-        return pairs.question(NOTHING, "", "")
+        return preference.question(NOTHING, "", "")
 
     def with_answers(self, document: dict[str, Any], added: list[tuple[Source, dict[str, Any]]]) -> Ahead:
         """The same with another map of the domain, and with sources that a model wrote."""

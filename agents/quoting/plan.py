@@ -10,20 +10,22 @@ from math import ceil
 from agents._ask import WINDOW, Question
 from agents._config import Config
 from agents.asking import scenarios
-from agents.exam.rules import TAUGHT_ITEMS
 from agents.improve import GROWTH
 from agents.models.ledger import EXTRA_PER_MESSAGE, EXTRA_TOKENS
 from agents.models.profile import PRICES_NAME, Profile, Role, chain, priced_on, profiles, roles
 from agents.quoting.ahead import Ahead, Sent, largest, sent
+from agents.quoting.exam import examined, long
 from agents.quoting.rates import (
     COMPARED,
     FOREIGN,
     JUDGED,
     LOOKUP,
+    MADE_BYTES,
     MAP,
     PAIRS,
     SCENARIOS,
     STUDY,
+    Examined,
     Rates,
 )
 from agents.teacher.distil import ENOUGH
@@ -34,7 +36,7 @@ ROLE = {MAP: "researcher", STUDY: "researcher", LOOKUP: "researcher", SCENARIOS:
 ROLE |= {JUDGED: "judge", COMPARED: "judge"}
 AGENT = {MAP: "research", STUDY: "research", LOOKUP: "collect", SCENARIOS: "collect", PAIRS: "generate"}
 AGENT |= {JUDGED: "generate", COMPARED: "evaluate"}  # `generate` asks the judge in advance, and it stands in its books
-EXAMINED = 0.2  # of the families, those that are held out of training: unseen and validation
+LONGEST = 4  # times as long as a mean one are the longest question and reference of an exam
 
 
 @dataclass(frozen=True)
@@ -48,17 +50,21 @@ class Who:
 
 @dataclass(frozen=True)
 class Amount:
-    """Some calls: tokens in all, dollars (None: no price is known), seconds of answering one after another."""
+    """Some calls: tokens in all, dollars (None: no price is known), seconds of answering one after another.
+
+    `held` are tokens that budgets keep reserved beside them, for attempts that brought no answer.
+    """
 
     calls: float = 0.0
     input: float = 0.0
     output: float = 0.0
+    held: float = 0.0
     usd: float | None = 0.0
     seconds: float = 0.0
 
     def __add__(self, other: Amount) -> Amount:
         usd = None if self.usd is None or other.usd is None else self.usd + other.usd
-        sums = (self.calls + other.calls, self.input + other.input, self.output + other.output)
+        sums = (self.calls + other.calls, self.input + other.input, self.output + other.output, self.held + other.held)
         return Amount(*sums, usd, self.seconds + other.seconds)
 
 
@@ -85,10 +91,11 @@ def asked(config: Config) -> dict[str, Who]:
 
 
 class Plan:
-    """What a run of `ahead` comes to with these models, at any rates."""
+    """What a run of `ahead` comes to with these models, at any rates; `exam` is what its sources give, if known."""
 
-    def __init__(self, ahead: Ahead, who: Mapping[str, Who]) -> None:
-        self.ahead, self.who = ahead, who
+    def __init__(self, ahead: Ahead, who: Mapping[str, Who], exam: Examined | None = None) -> None:
+        self.ahead, self.who, self._exam = ahead, who, exam
+        self.enabled = profiles(ahead.config.infra)
         self.rounds = ahead.goal.rounds if isinstance(ahead.goal.rounds, int) else 1
 
     @cached_property
@@ -145,6 +152,11 @@ class Plan:
         first = self.ahead.prompts[:1]
         return sent(Question(first[0].messages(), SCHEMA), self.profile(PAIRS)) if first else Sent(0, 0, 1)
 
+    @cached_property
+    def exam(self) -> Examined:
+        """What the pairs that are cut from the sources give the exam."""
+        return self._exam or examined(self.ahead, [], 1.0).cut
+
     # -- how many -------------------------------------------------------------------------------------------
 
     def prompts(self, rates: Rates, wanted: int) -> int:
@@ -156,13 +168,7 @@ class Plan:
 
     def calls(self, rates: Rates) -> dict[str, float]:
         """How many calls of each kind there are, over all rounds."""
-        known, wanted = self.known, self.ahead.wanted if PAIRS in self.kinds else 0
-        prompts = [self.prompts(rates, n) for n in self.wants(wanted)] if wanted else []
-        taught = sum(
-            min(n, rates.new.at(asked, self.chunks)) for n, asked in zip(self.wants(wanted), prompts, strict=False)
-        )
-        exams = rates.exams.at(taught)
-        held_out = EXAMINED * (self.ahead.scale.families + exams) if COMPARED in self.kinds else 0.0
+        known, (prompts, exams) = self.known, self.taught(rates)
         tools = rates.tool_rounds if self.ahead.has_tools("research") else 1.0
         found = {
             MAP: 1.0 * self.rounds,
@@ -171,9 +177,23 @@ class Plan:
             SCENARIOS: self.counts.get(SCENARIOS, 0) / scenarios.lacking([]) * rates.batches,
             PAIRS: float(sum(prompts)),
             JUDGED: sum(rates.apart.at(n, self.chunks) for n in prompts) + exams,
-            COMPARED: 2 * rates.long * (TAUGHT_ITEMS + held_out) * self.rounds,
         }
+        if COMPARED in self.kinds:
+            found[COMPARED] = 2 * rates.differ * self.long(rates)[0] * self.rounds + rates.beside
         return {kind: found[kind] for kind in self.kinds if kind in known or kind == PAIRS}
+
+    def taught(self, rates: Rates) -> tuple[list[int], float]:
+        """(prompts of each round, exam wordings of all) that the teacher is asked and gives."""
+        if PAIRS not in self.kinds:
+            return [], 0.0
+        wanted = self.wants(self.ahead.wanted)
+        prompts = [self.prompts(rates, n) for n in wanted]
+        given = sum(min(n, rates.new.at(done, self.chunks)) for n, done in zip(wanted, prompts, strict=True))
+        return prompts, rates.exams.at(given)
+
+    def long(self, rates: Rates) -> tuple[float, float]:
+        """(questions of the exam with a long answer, bytes of one with its reference)."""
+        return long(self.exam, rates.made.times(self.taught(rates)[1]))
 
     def wants(self, first: int) -> list[int]:
         """Pairs wanted of the teacher, round by round; `improve` asks for a quarter more each time."""
@@ -190,22 +210,28 @@ class Plan:
         return {kind: self.amount(kind, n, rates) for kind, n in self.calls(rates).items()}
 
     def amount(self, kind: str, calls: float, rates: Rates) -> Amount:
-        profile, price = self.profile(kind), self.profile(kind).price
+        profile = self.enabled[rates.by[kind]] if kind in rates.by else self.profile(kind)
         size = self.prompt if kind == PAIRS else self.known[kind]
         told: float = size.bytes + rates.foreign[kind]
         if kind == PAIRS and calls:
             first = min(len(self.sizes) - 1, round(calls))
             told = self.sizes[first] / first
+        if kind == COMPARED:
+            told += self.long(rates)[1]
         around = 0.0
         if kind not in rates.measured:
             told, around = told + size.schema * rates.schema_counted, size.messages * rates.message_tokens
         input = calls * (told * rates.tokens_per_byte[kind] + around)
         output = calls * min(rates.output[kind], profile.max_output)
-        usd = price.usd(1, 0) * input + price.usd(0, 1) * output if price else None
-        if price and usd is not None:
-            usd -= (price.usd(1, 0) - price.usd(1, 0, 1)) * input * rates.cached.get(kind, 0.0)
+        if kind in rates.paid:
+            paid = rates.paid[kind]
+            usd = paid.input * input + paid.answer * calls if paid else None
+        else:
+            usd = profile.price.usd(1, 0) * input + profile.price.usd(0, 1) * output if profile.price else None
         at_once = max(1, min(profile.concurrency, WINDOW, ceil(calls)))
-        return Amount(calls, input, output, usd, calls * rates.seconds[kind] / at_once)
+        return Amount(
+            calls, input, output, calls * rates.held.get(kind, 0.0), usd, calls * rates.seconds[kind] / at_once
+        )
 
     def largest(self) -> tuple[int, int]:
         """The most tokens that one call may take, (in, out), as it is reserved: a call budget must hold them."""
@@ -217,6 +243,8 @@ class Plan:
                 told = max((b - a for a, b in zip(self.sizes, self.sizes[1:], strict=False)), default=0) + size.schema
             elif kind == STUDY:
                 told = largest(self.ahead.studies(), who.profile)
+            elif kind == COMPARED:
+                told += round(LONGEST * max(self.exam.bytes, MADE_BYTES.high))
             most = min(who.role.max_tokens, who.profile.max_output)
             found.append((told + round(FOREIGN[kind].high if kind in FOREIGN else 0), most, size.messages))
         return max(((b + EXTRA_TOKENS + EXTRA_PER_MESSAGE * m, out) for b, out, m in found), key=sum, default=(0, 0))

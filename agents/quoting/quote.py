@@ -14,6 +14,7 @@ FIGURES: dict[str, Callable[[Amount], float | None]] = {
     "calls": lambda one: one.calls,
     "input": lambda one: one.input,
     "output": lambda one: one.output,
+    "held": lambda one: one.held,
     "usd": lambda one: one.usd,
     "seconds": lambda one: one.seconds,
 }
@@ -107,7 +108,7 @@ def spent(quote: Quote, key: str, steps: Sequence[str]) -> Range | None:
     """What steps take of a budget, in its own unit."""
     kinds = [kind for step in steps for kind in quote.kinds_of(step)]
     if key == "tokens":
-        found = [one for name in ("input", "output") if (one := quote.figure(name, kinds))]
+        found = [one for name in ("input", "output", "held") if (one := quote.figure(name, kinds))]
         return summed(found)
     gpu, rate = quote.gpu_hours(steps), quote.plan.ahead.config.usd_per_gpu_hour
     if key == "gpu_hours":

@@ -43,13 +43,17 @@ FOREIGN = {  # bytes of what earlier answers put into a question
     LOOKUP: Range(0, 12_000, 48_000),  # what tools said in the rounds before
     SCENARIOS: Range(0, 0, 2_000),  # the symptoms that are there already, from the second asking on
     JUDGED: Range(500, 900, 1_600),  # a span with 300 characters on each side, question and answer
-    COMPARED: Range(400, 1_000, 3_000),  # question, reference, two answers
+    COMPARED: Range(80, 260, 480),  # two answers of at most 48 tokens each (training/answer.py)
 }
 HELD = Range(4.5, 3.2, 1.5)  # of five pairs, those that hold: the fewer, the more prompts are asked
 BATCHES = Range(5, 6, 12)  # askings of ten scenarios until a group has fifty that differ; fifteen at most
 ROUNDS_OF_TOOLS = Range(1, 3, 5)  # calls for a question that may be looked up: agents/_consult.py allows five
 EXAMS = Range(0.2, 0.6, 0.9)  # exam wordings for each pair: one a family, and families have one to six pairs
-LONG = Range(0.3, 0.6, 1.0)  # of the exam's questions, those with a long answer: a judge compares only these
+DIFFER = Range(0.3, 0.97, 1.0)  # of two long answers, those that a judge is shown: alike ones are a tie
+MADE_LONG = Range(0.2, 0.8, 1.0)  # of a teacher's exam questions, those with a long answer: it was asked for sentences
+MADE_TAUGHT = Range(0.1, 0.65, 0.8)  # of its exam wordings, those that `taught` may ask: 80% less what a judge drops
+MADE_HELD = Range(0.02, 0.12, 0.2)  # those of families that are held out: 20% less what overlaps with training
+MADE_BYTES = Range(150, 250, 500)  # of question and reference
 LATENCY_S = Range(0.3, 1.0, 4.0)  # until an answer begins
 TOKENS_PER_S = Range(150.0, 60.0, 15.0)  # of one answer, as it is written
 
@@ -85,8 +89,31 @@ class Yield(NamedTuple):
     def told(self, prompts: float) -> float:
         return prompts if self.half == inf else prompts / (self.half + prompts)
 
+    def later(self, factor: float) -> Yield:
+        """The same where a chunk is told out so many times later."""
+        return self._replace(half=self.half * factor)
+
     def times(self, factor: float) -> Yield:
         return self._replace(chunks=self.chunks._replace(share=self.chunks.share * factor))
+
+
+class Examined(NamedTuple):
+    """What of an exam has a long answer, which a judge compares: of some families, or of each exam wording."""
+
+    families: float  # that `taught` may ask about
+    long: float  # share of these whose answer is long
+    held: float  # questions with a long answer about families that are held out of training
+    bytes: float  # of question and reference with a long answer
+
+    def times(self, count: float) -> Examined:
+        return self._replace(families=self.families * count, held=self.held * count)
+
+
+class Price(NamedTuple):
+    """Dollars as they were paid: for a token of the question, and for all else of an answer."""
+
+    input: float
+    answer: float
 
 
 @dataclass(frozen=True)
@@ -104,9 +131,13 @@ class Rates:
     exams: Growth  # exam wordings for different questions: one a family
     batches: float
     tool_rounds: float
-    long: float
-    cached: Mapping[str, float] = field(default_factory=dict)  # share of the input
+    made: Examined  # what an exam wording of the teacher adds to the exam
+    differ: float  # of long answers, the share that a judge is shown
     measured: frozenset[str] = frozenset()  # kinds whose tokens_per_byte holds all that is counted
+    paid: Mapping[str, Price | None] = field(default_factory=dict)  # of those; None: nobody knows a price
+    held: Mapping[str, float] = field(default_factory=dict)  # tokens of a call that stay reserved beside its answer
+    by: Mapping[str, str] = field(default_factory=dict)  # the profile that answers, where a pilot found another
+    beside: float = 0.0  # comparisons that a pilot asked and the run does not
 
 
 def prior(place: int) -> Rates:
@@ -125,5 +156,6 @@ def prior(place: int) -> Rates:
         Growth(EXAMS[place]),
         BATCHES[place],
         ROUNDS_OF_TOOLS[place],
-        LONG[place],
+        Examined(MADE_TAUGHT[place], MADE_LONG[place], MADE_HELD[place], MADE_BYTES[place]),
+        DIFFER[place],
     )

@@ -33,6 +33,11 @@ def apart(hide: Sequence[Path] = ()) -> list[str]:
     return launched("init", *hidden, "--")
 
 
+def reaped() -> list[str]:
+    """The words for where nothing runs apart: no namespace, but all that the command starts ends with it as well."""
+    return launched("init", "--reap", "--")
+
+
 @functools.cache
 def why_not() -> str:
     """Why no command can run apart on this machine, in a line; "" where it can. Tried once in a process."""

@@ -3,6 +3,7 @@
 bubblewrap is not used here: it takes a SIGTERM for itself, and tells a death by signal as an exit code. So there are
 three processes. The outer one stays where it was, passes signals on, and at last exits, or dies, as the command did;
 `init`, process 1 of the namespace, reaps; the command is its child. When the outer one dies, the kernel ends the rest.
+With --reap, where no namespace can be had, `init` does so, as the parent of whoever loses one.
 
 Every command waits for this module, so it imports little: pathlib and contextlib alone would take 10 ms of 30.
 """
@@ -14,7 +15,14 @@ import os
 import signal
 from collections.abc import Sequence
 
-from agents.sandbox.syscalls import PR_SET_DUMPABLE, PR_SET_PDEATHSIG, call, drop_capabilities, prctl
+from agents.sandbox.syscalls import (
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_DUMPABLE,
+    PR_SET_PDEATHSIG,
+    call,
+    drop_capabilities,
+    prctl,
+)
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x00020000, 0x10000000, 0x20000000  # <linux/sched.h>
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_SLAVE = 2, 4, 8, 4096, 16384, 1 << 19  # <linux/mount.h>
@@ -22,6 +30,7 @@ MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_SLAVE = 2, 4, 8, 4096, 16384
 # handle. By number: DAC_READ_SEARCH, SYS_MODULE, SYS_RAWIO, SYS_PTRACE, SYS_ADMIN, PERFMON, BPF, CHECKPOINT_RESTORE.
 DROPPED = (2, 16, 17, 19, 21, 38, 39, 40)
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+GONE = signal.SIGALRM  # what `init` hears with --reap when the outer one has died
 CANNOT = 125  # the exit code when there is no namespace; commands that tell of others, like `env`, use it so
 NOT_FOUND = 127  # as shells exit for a command that cannot be run
 
@@ -29,19 +38,25 @@ NOT_FOUND = 127  # as shells exit for a command that cannot be run
 def main(words: Sequence[str]) -> None:
     """Run the command after `--` apart, and end as it does."""
     split = list(words).index("--")
-    hidden, command = list(words[1:split:2]), list(words[split + 1 :])
+    command, reap = list(words[split + 1 :]), "--reap" in words[:split]
+    hidden = [] if reap else list(words[1:split:2])
     given = _read("/proc/self/environ").split("\0")  # os.environ may have an LC_CTYPE that Python has put there
     env = dict(one.split("=", 1) for one in given if "=" in one)
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
-        _isolate()
+        if not reap:
+            _isolate()
     except OSError as error:
         _refuse(error)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*PASSED_ON, signal.SIGCHLD})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*PASSED_ON, signal.SIGCHLD, GONE})
     told, tell = os.pipe()
-    child = os.fork()
+    outer, child = os.getpid(), os.fork()
     if child == 0:
-        _init(command, env, hidden, tell, mask)
+        try:
+            _adopt(outer) if reap else _enter(hidden)
+        except OSError as error:
+            _refuse(error)
+        _init(command, env, tell, mask, reap)
     os.close(tell)
     status = _wait(child)
     _end(int(os.read(told, 16) or status))  # nothing was told: init was killed, or could not begin
@@ -77,24 +92,45 @@ def _isolate() -> None:
     call("mount", b"none", b"/", None, MS_REC | MS_SLAVE, None)  # what is mounted here stays unseen outside
 
 
-def _init(command: list[str], env: dict[str, str], hidden: list[str], tell: int, mask: set[int]) -> None:
-    """Process 1: mount what it may see, start the command, reap, tell how the command ended; never returns."""
-    try:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        call("mount", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
-        for path in hidden:
-            if os.path.exists(path):
-                call("mount", b"/dev/null", os.fsencode(path), None, MS_BIND, None)
-        drop_capabilities(DROPPED)
-    except OSError as error:
-        _refuse(error)
+def _enter(hidden: Sequence[str]) -> None:
+    """As process 1 of the namespace: mount what it may see, and give up what would undo that."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    call("mount", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
+    for path in hidden:
+        if os.path.exists(path):
+            call("mount", b"/dev/null", os.fsencode(path), None, MS_BIND, None)
+    drop_capabilities(DROPPED)
+
+
+def _adopt(outer: int) -> None:
+    """Without a namespace: become the parent of whoever loses one below, out of the reach of a signal to the group."""
+    os.setsid()
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    prctl(PR_SET_PDEATHSIG, GONE)
+    if os.getppid() != outer:  # it died before that was asked for
+        os._exit(CANNOT)
+
+
+def _init(command: list[str], env: dict[str, str], tell: int, mask: set[int], reap: bool) -> None:
+    """Start the command, reap, tell how the command ended; never returns."""
     child = os.fork()
     if child == 0:
         os.close(tell)
         _exec(command, env, mask)
     status = _wait(child)
+    if reap:
+        _end_rest()
     os.write(tell, str(status).encode())
-    os._exit(0)  # and the kernel ends whatever else is left in the namespace
+    os._exit(0)  # and the kernel ends whatever else is left in a namespace
+
+
+def _end_rest() -> None:
+    """Kill every child; theirs are ours then, until there is none."""
+    while left := _read(f"/proc/self/task/{os.getpid()}/children").split():
+        for one in left:
+            os.kill(int(one), signal.SIGKILL)
+        for one in left:
+            os.waitpid(int(one), 0)
 
 
 def _exec(command: list[str], env: dict[str, str], mask: set[int]) -> None:
@@ -111,7 +147,9 @@ def _exec(command: list[str], env: dict[str, str], mask: set[int]) -> None:
 def _wait(child: int) -> int:
     """Pass signals on until `child` has ended; returns its wait status. Any other child is reaped."""
     while True:
-        heard = signal.sigwaitinfo({*PASSED_ON, signal.SIGCHLD})
+        heard = signal.sigwaitinfo({*PASSED_ON, signal.SIGCHLD, GONE})
+        if heard.si_signo == GONE:
+            return int(signal.SIGKILL)  # as a wait status
         if heard.si_signo != signal.SIGCHLD:
             if heard.si_code <= 0:  # sent by a process; what a terminal sends, the command has heard itself
                 os.kill(child, heard.si_signo)

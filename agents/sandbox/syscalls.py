@@ -9,6 +9,7 @@ from collections.abc import Iterable
 PR_SET_PDEATHSIG = 1  # these from <linux/prctl.h>
 PR_SET_DUMPABLE = 4
 PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 CAPABILITY_VERSION_3 = 0x20080522  # <linux/capability.h>: two words for each set
 

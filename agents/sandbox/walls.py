@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents.sandbox.apart import apart, launched, why_not
+from agents.sandbox.apart import apart, launched, reaped, why_not
 
 WORK = "/run/work"  # where bubblewrap shows the one folder; with Landlock it keeps its own path: use relative names
 MB = 1024 * 1024
@@ -103,7 +103,7 @@ def _resources(program: Program) -> dict[str, int]:
 
 
 def landlock(program: Program, tell: int) -> list[str]:
-    """The command line that closes the program in with Landlock; apart, where that can be had."""
+    """The command line that closes the program in with Landlock; apart, where that can be had, else with a reaper."""
     document = {
         "read": [
             *_python_and_system(),
@@ -117,8 +117,8 @@ def landlock(program: Program, tell: int) -> list[str]:
         "limits": _resources(program),
         "tell": tell,
     }
-    words = launched("landlock", json.dumps(document), *program.argv)
-    return words if why_not() else [*apart(), *words]
+    around = reaped() if why_not() else apart()  # or what it starts in a session of its own would outlive its limit
+    return [*around, *launched("landlock", json.dumps(document), *program.argv)]
 
 
 def _devices(program: Program) -> list[str]:

@@ -15,10 +15,10 @@ from itertools import islice
 from math import ceil
 from typing import Any
 
-from agents._ask import Question, Unanswered
-from agents.exam.judging import judge_question
+from agents._ask import GIVEN_UP, Question, Unanswered
 from agents.exam.near import similar, words
 from agents.exam.quality import control, same_question, unfit
+from agents.exam.scoring import judge_question
 from agents.models import call as calls
 from agents.teacher.fact import SHORT
 from agents.teacher.families import Node
@@ -29,7 +29,7 @@ LONGEST_SPAN = 600  # characters; a longer one would "prove" anything that the c
 LONGEST_ANSWER = 120  # words; longer ones are lists or essays, and a row of training would be cut
 ENOUGH = 0.98  # of the wanted pairs: another wave for the last few would hold everything up for one slow call
 MOST_NAME = 100  # characters of a model's name, which its server makes up
-SAY_EVERY = 50  # answers between two progress lines
+SAY_EVERY = 50  # questions between two progress lines
 
 _SPEAKS_OF_ITSELF = re.compile(
     r"\b(?:the|this|given|provided) (?:text|source|passage|excerpt|part|section|documentation|context|snippet)\b"
@@ -67,6 +67,11 @@ class Account:
     left_out: Counter[str] = field(default_factory=Counter)  # pairs by reason
     chunks: set[str] = field(default_factory=set)  # that gave an answer
     gone: str = ""  # why no more was asked, in a line
+
+    @property
+    def answered(self) -> int:
+        """Questions that a model answered, whatever that was worth."""
+        return sum(n for how, n in self.answers.items() if not how.startswith(GIVEN_UP))
 
 
 @dataclass
@@ -112,9 +117,10 @@ class Teacher:
                 self.account.chunks.add(wave[place].chunk.key)
                 found[place] = list(self.holding(answer, wave[place]))
                 self.show([pair.example for pair in found[place]] if self.ahead else [])
-            if (done := self.account.answers.total()) % SAY_EVERY == 0:
-                now = before + sum(map(len, found.values()))
-                self.job.say(f"{done} answers of the teacher, {now} pairs that hold", answers=done, pairs=now)
+            if self.account.prompts % SAY_EVERY == 0:
+                now, came = before + sum(map(len, found.values())), self.account.answered
+                lost = f" ({self.account.prompts - came} questions given up)" if came < self.account.prompts else ""
+                self.job.say(f"{came} answers of the teacher{lost}, {now} pairs that hold", answers=came, pairs=now)
         if unpaid:
             self.account.gone = unpaid[min(unpaid)]  # whichever was told first
         return found
@@ -137,7 +143,7 @@ class Teacher:
         if isinstance(answer, Unanswered):
             if answer.kind == "budget":
                 self.account.gone = self.account.gone or answer.message
-            return f"unanswered: {answer.kind}"
+            return f"{GIVEN_UP}{answer.kind}"
         return str(answer["error"]["kind"]) if answer["error"] else "good"
 
     def holding(self, answer: Mapping[str, Any], prompt: Prompt) -> Iterator[Pair]:

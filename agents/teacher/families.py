@@ -5,17 +5,23 @@ Two facts are linked when
 - the answer of one stands, word by word, in the question or the answer of the other,
 - they are cut from the same piece of a source.
 A family is a connected set of linked facts, so it does not depend on the order in which the facts come.
+
+Eight words in a row that stand in more than MOST_PLACES places link nothing: they are how somebody writes, and no fact.
+Where such a phrase stands in a question of the exam and in training, `filter` removes the one or the other.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from agents.exam.near import NEAR, NEAR_LETTERS, Phrases, Words, grams, letters, words
+from agents.exam.near import Near, Phrases, Words, grams, words
+
+MOST_PLACES = 5  # of the sources that share eight words in a row: more do not speak of one thing
+PLACE = 600  # characters of a source: pairs about one sentence are at one place, however many there are
 
 Span = tuple[str, int, int]  # source, start, end (character offsets)
 
@@ -29,6 +35,28 @@ class Node:
     about: str  # the question's own words: names and quoted descriptions, without the template
     spans: tuple[Span, ...] = ()
     family: str | None = None
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Where it is cut from, roughly; itself where it says no span."""
+        return (self.spans[0][0], self.spans[0][1] // PLACE) if self.spans else (self.key, -1)
+
+
+@dataclass
+class Ties:
+    """What links facts, by hubs: a fact joins some, and is linked with all that joined those which it sees.
+
+    So a thousand facts that share something cost a thousand entries, and not the million of each with each.
+    """
+
+    joins: dict[str, list[Hashable]] = field(default_factory=lambda: defaultdict(list))
+    sees: dict[str, list[Hashable]] = field(default_factory=lambda: defaultdict(list))
+
+    def link(self, hub: Hashable, keys: Iterable[str]) -> None:
+        """Link each of some facts with each other."""
+        for key in keys:
+            self.joins[key].append(hub)
+            self.sees[key].append(hub)
 
 
 def spans_of(example: Mapping[str, Any]) -> tuple[Span, ...]:
@@ -51,106 +79,103 @@ def group(nodes: Iterable[Node]) -> tuple[dict[str, str], frozenset[str]]:
     Left out is a new fact that would join two families of an earlier round: these never change.
     """
     ordered = sorted(nodes, key=lambda node: node.key)
-    neighbours = _neighbours(ordered)
+    found = ties(ordered)
     old = {node.family for node in ordered if node.family}
     parent = {family: family for family in old} | {node.key: node.family or node.key for node in ordered}
-    placed = {node.key for node in ordered if node.family}
-    left_out = set()
+    roots: dict[Hashable, set[str]] = defaultdict(set)  # of what is placed at each hub
+    placed, left_out = set(), set()
+
+    def place(key: str, head: str) -> None:
+        placed.add(key)
+        for hub in found.joins.get(key, ()):
+            roots[hub].add(head)
+
+    for node in ordered:
+        if node.family:
+            place(node.key, node.family)
     for node in ordered:
         if node.family:
             continue
-        roots = {_find(parent, key) for key in neighbours[node.key] if key in placed}
-        owners = roots & old
+        near: set[str] = set()
+        for hub in found.sees.get(node.key, ()):
+            roots[hub] = {_find(parent, root) for root in roots[hub]}
+            near |= roots[hub]
+        owners = near & old
         if len(owners) > 1:
             left_out.add(node.key)
             continue
-        placed.add(node.key)
-        head = min(owners or roots | {node.key})
-        for root in roots | {node.key}:
+        head = min(owners or near | {node.key})
+        for root in near | {node.key}:
             parent[root] = head
+        place(node.key, head)
     return {key: _find(parent, key) for key in sorted(placed)}, frozenset(left_out)
 
 
 def crowded(nodes: Sequence[Node], limit: int) -> frozenset[str]:
     """Keys of the facts whose answer stands in more than `limit` other facts: such an answer identifies nothing."""
-    return frozenset(key for key, others in mentions(nodes).items() if len(others) > limit)
+    owners, holders = mentions(nodes)
+    many = (owners[answer] for answer, keys in holders.items() if len(keys | set(owners[answer])) > limit + 1)
+    return frozenset(key for keys in many for key in keys)
 
 
-def mentions(nodes: Sequence[Node]) -> Mapping[str, set[str]]:
-    """{key: the other keys whose question or answer holds this one's answer, word by word}."""
+def mentions(nodes: Sequence[Node]) -> tuple[Mapping[Words, list[str]], Mapping[Words, set[str]]]:
+    """({answer: the keys whose answer it is}, {answer: the keys whose question or answer holds it, word by word})."""
     owners: dict[Words, list[str]] = defaultdict(list)
     for node in nodes:
-        owners[words(node.answer)].append(node.key)
+        if answer := words(node.answer):
+            owners[answer].append(node.key)
     phrases = Phrases(owners)
-    found: dict[str, set[str]] = defaultdict(set)
+    holders: dict[Words, set[str]] = defaultdict(set)
     for node in nodes:
-        for text in (node.about, node.answer):
-            for phrase in phrases.find(words(text)):
-                for key in owners[phrase]:
-                    found[key].add(node.key)
-    return {key: others - {key} for key, others in found.items()}
+        for phrase in phrases.find(words(node.about)) | phrases.find(words(node.answer)):
+            holders[phrase].add(node.key)
+    return owners, holders
 
 
-def _neighbours(nodes: Sequence[Node]) -> Mapping[str, set[str]]:
-    found: dict[str, set[str]] = defaultdict(set)
-    for key, others in mentions(nodes).items():
-        for other in others:
-            found[key].add(other)
-            found[other].add(key)
-    for keys in [*_alike(nodes), *_overlapping(nodes)]:
-        for key in keys:  # each with each: a chain would break where one of them is left out
-            found[key].update(keys)
-    return found
+def ties(nodes: Sequence[Node]) -> Ties:
+    """All that links the facts with each other."""
+    made = Ties()
+    owners, holders = mentions(nodes)
+    for answer, keys in owners.items():
+        made.link(("answer", answer), keys)
+        for key in holders[answer] - set(keys):  # linked with its owners, and not with its other holders
+            made.joins[key].append(("held", answer))
+            made.sees[key].append(("answer", answer))
+        for key in keys:
+            made.sees[key].append(("held", answer))
+    for pair in near_pairs(owners):
+        made.link(("near", pair), (key for answer in pair for key in owners[answer]))
+    for hub, keys in (*_running(nodes), *_overlapping(nodes)):
+        made.link(hub, keys)
+    return made
 
 
-def _alike(nodes: Sequence[Node]) -> list[list[str]]:
-    """Groups of keys with nearly equal answers, or with a run of eight words in common."""
-    answered: dict[Words, list[str]] = defaultdict(list)
-    runs: dict[Words, list[str]] = defaultdict(list)
+def near_pairs(answers: Iterable[Words]) -> Iterator[tuple[Words, Words]]:
+    """Pairs of unequal answers that `agents.exam.near.similar` calls nearly equal, in order."""
+    near = Near(answers)
+    return ((one, other) for one in near.texts for other in near.find(one) if one < other)
+
+
+def _running(nodes: Sequence[Node]) -> Iterator[tuple[Hashable, list[str]]]:
+    """Each run of eight words that a few places share, with its keys."""
+    runs: dict[Words, list[Node]] = defaultdict(list)
     for node in nodes:
-        answered[words(node.answer)].append(node.key)
         for run in grams(words(node.answer)) | grams(words(node.about)):
-            runs[run].append(node.key)
-    groups = [[key for answer in pair for key in answered[answer]] for pair in near_pairs(answered)]
-    return groups + [found[one] for found in (answered, runs) for one in sorted(found)]
+            runs[run].append(node)
+    for run, own in runs.items():
+        if len(own) > 1 and len({node.place for node in own}) <= MOST_PLACES:
+            yield ("run", run), [node.key for node in own]
 
 
-def near_pairs(answers: Iterable[Words]) -> list[tuple[Words, Words]]:
-    """Pairs of unequal answers that `agents.exam.near.similar` calls nearly equal.
-
-    Trigrams are bits of an integer, and only answers whose sizes allow the similarity are compared.
-    """
-    bit: dict[str, int] = {}
-    masks = []
-    for answer in sorted(set(answers)):
-        if len(" ".join(answer)) >= NEAR_LETTERS:
-            mask = 0
-            for trigram in sorted(letters(answer)):
-                mask |= 1 << bit.setdefault(trigram, len(bit))
-            masks.append((mask.bit_count(), answer, mask))
-    masks.sort()
-    found = []
-    first = 0
-    for i, (size, answer, mask) in enumerate(masks):
-        while masks[first][0] / size < NEAR:
-            first += 1
-        for other_size, other, other_mask in masks[first:i]:
-            shared = (mask & other_mask).bit_count()
-            if shared / (size + other_size - shared) >= NEAR:
-                found.append((other, answer))
-    return found
-
-
-def _overlapping(nodes: Sequence[Node]) -> list[list[str]]:
-    """Pairs of keys whose spans overlap in a source."""
-    found = []
+def _overlapping(nodes: Sequence[Node]) -> Iterator[tuple[Hashable, list[str]]]:
+    """Each beginning of a span that lies within others, with the keys of all of them: any two overlap there."""
     open_: list[tuple[str, int, int, str]] = []
     for piece in sorted((*span, node.key) for node in nodes for span in node.spans):
         source, start, _, key = piece
         open_ = [other for other in open_ if other[0] == source and other[2] > start]
-        found += [[other[3], key] for other in open_ if other[3] != key]
+        if open_:
+            yield ("at", source, start, key), [*{other[3] for other in open_}, key]
         open_.append(piece)
-    return found
 
 
 def _find(parent: dict[str, str], key: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agents._front_matter import divided
+from agents.asking.material import quoted
 from agents.teacher.chunks import Chunk
 from agents.teacher.wording import rank
 
@@ -75,16 +76,6 @@ def section(name: str) -> str:
     if not found:
         raise ValueError(f"{PROMPTS.name}: skills/{skill}/SKILL.md has no section {heading!r}; write its heading")
     return found[1].strip()
-
-
-def quoted(source: str, text: str) -> str:
-    """A text between tags that it cannot close: it is material, whatever it says."""
-    return f'<source id="{source}">\n{escaped(text)}\n</source>'
-
-
-def escaped(text: str) -> str:
-    """A text in which no tag of `quoted` is left."""
-    return re.sub(r"<(/?)(source)\b", r"<\\\1\2", text, flags=re.IGNORECASE)
 
 
 def prompts(chunks: Sequence[Chunk], topics: Mapping[str, str], seed: int, samples: Iterable[int]) -> Iterator[Prompt]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
+from agents.asking.material import restored
 from agents.teacher.chunks import Chunk
 
-_OPENING = re.compile(r"<\\(/?source\b)", re.IGNORECASE)  # as `agents/teacher/prompts.py` escapes it
 _AROUND = "\"'“”„«»"  # quotation marks that models put around what they quote
 
 
@@ -16,7 +14,7 @@ def find(span: str, chunk: Chunk) -> tuple[int, int] | None:
     Runs of blanks count as one, on both sides; everything else must be the same, case too.
     """
     text, places = folded(chunk.text)
-    for wanted in dict.fromkeys((span, _OPENING.sub(r"<\1", span), span.strip().strip(_AROUND))):
+    for wanted in dict.fromkeys((span, restored(span), span.strip().strip(_AROUND))):
         sought = " ".join(wanted.split())
         at = text.find(sought) if sought else -1
         if at >= 0:

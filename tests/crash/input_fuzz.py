@@ -14,7 +14,7 @@ from typing import Any
 import hypothesis
 from hypothesis import strategies as st
 
-from agents._run import create_run
+from agents._run import create_run, tidy
 from bus import files, schema, tries
 from bus.claim import SETTLE_S
 from bus.mailbox import Conflict, Mailbox, check_id
@@ -63,7 +63,7 @@ def ask_all(box: Mailbox, id: str) -> None:
     calls: list[Callable[[], object]] = [lambda: box.put(id, request(id)), lambda: box.withdraw(id)]
     calls += [partial(call, id) for call in (box.state, box.reply, box.answered_hash)]
     calls.append(lambda: tries.history(box.work(id)))
-    for call in [*calls, box.listing, box.serve]:
+    for call in [*calls, box.listing, partial(tidy, box)]:
         with contextlib.suppress(*REFUSED):
             call()
 

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from agents._run import tidy
 from bus import files, tries
 from bus.claim import Claim
 from bus.files import BadFile
@@ -105,7 +106,7 @@ class Scene:
 
     def serve(self, box: Mailbox) -> str:
         beside = files.exists("r2.json", box.inbox_fd)  # else what was put in its place took it away
-        box.serve()
+        tidy(box)
         for _ in range(TRIES):
             self.look(box)
             for claim in box.claims():

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agents._run import create_run
+from agents._run import create_run, tidy
 from bus import files
 from bus.mailbox import PARTS, Mailbox
 from tests.crash.canary import FACTS, Canary
@@ -158,7 +158,7 @@ class Swapped(Scene):
     def broken(self) -> str:
         os.rename(self.part, f"{self.path}-aside" if self.part == self.path else self.part.with_suffix(".aside"))
         self.part.symlink_to(self.canary.folder if self.part == self.path else self.canary.folder / self.part.name)
-        for act in (self.ask_more, self.serve_all, self.serve_all, self.box.serve, self.bury_and_revive):
+        for act in (self.ask_more, self.serve_all, self.serve_all, partial(tidy, self.box), self.bury_and_revive):
             with contextlib.suppress(*REFUSED):  # it says which folder is not its own
                 act()
         self.box.close()

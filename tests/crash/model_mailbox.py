@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
+from agents._run import tidy
 from bus import files
 from bus.mailbox import Conflict, order
 from tests.crash.input_catalogue import STEP
@@ -131,7 +132,7 @@ class Box(Claims):
         if not any(one.holder is not None and one.holder.mailbox is self.boxes[box] for one in self.model.values()):
             self.boxes[box].close()
             self.boxes[box] = self.open()
-            self.boxes[box].serve()
+            tidy(self.boxes[box])
 
     # -- what must be so after each of these ----------------------------------------------------------------
 

@@ -59,10 +59,9 @@ class Request:
         if sum(one.kind not in (*FREE, "death") for one in history) >= LIMIT:
             return True
         for one in reversed(history):
-            if one.kind == "death" and after == one.before:
-                deaths += 1
-            elif one.kind not in FREE:
+            if after != one.before or one.kind not in ("death", *FREE):
                 break
+            deaths += one.kind == "death"
             after = one.before
         return deaths >= DEATHS
 

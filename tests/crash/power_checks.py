@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agents._run import tidy
 from bus import files, schema
 from bus.files import BadFile
 from bus.mailbox import Conflict, Mailbox
@@ -184,7 +185,7 @@ class Check:
             advance(self.run, lambda _: None)
             return
         for name, box in self.boxes.items():
-            box.serve()
+            tidy(box)
             for claim in box.claims():
                 if claim.request != ask(name, claim.id):
                     raise Broken(f"{name}: {claim.id}: is claimed, but nobody asked it: {str(claim.request)[:100]}")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents._run import sweep
+from agents._run import sweep, tidy
 from bus import files
 from bus.mailbox import Conflict
 from bus.run import Run
@@ -84,7 +84,7 @@ def _serve(name: str) -> Act:
     def act(root: Path, say: Say, durable: bool) -> None:
         _put(name, "r1", "r2")(root, say, durable)
         box = open_box(root, name, durable)
-        box.serve()
+        tidy(box)
         for claim in box.claims():
             work(claim)
             say(f"answered {name} {claim.id} {reply_sha256(root, name, claim.id)}")
@@ -161,7 +161,7 @@ def go_on(scene: Scene, asks_first: bool = False) -> Act:
             return
         for name, ids in scene.ids.items():
             box = open_box(root, name, durable, scene.tries)
-            box.serve()
+            tidy(box)
             for asked in (ids,) if asks_first else ([], ids):
                 for id in asked:
                     with contextlib.suppress(Conflict):  # half of a person's `cp`

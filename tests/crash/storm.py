@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agents._run import tidy
 from bus import files, tries
 from tests.crash import storm_processes as processes
 from tests.crash.storm_supervised import Supervised
@@ -196,7 +197,7 @@ class Storm:
 
     def judge(self) -> None:
         """What is there after the storm, as the next agent that starts would find it."""
-        self.mailbox.serve()
+        tidy(self.mailbox)
         self.look()
         listing, asked, broken = self.mailbox.listing(), self.acknowledged(), self.found.broken
         self.found.acknowledged = len(asked)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agents._run import tidy
 from bus import locks, tries
 from bus.run import Run
 from tests.crash import storm_processes as processes
@@ -134,7 +135,7 @@ class Guarded:
         broken += [f"never answered: {one}" for one in storm_run.missing(self.run, told)]
         with closing(Run(self.run)) as opened:
             for box in self.boxes:
-                opened.mailbox(box).serve()  # what an agent that was killed after its reply left, the next one removes
+                tidy(opened.mailbox(box))  # what an agent that was killed after its reply left, the next one removes
         left = [
             str(one.relative_to(self.run))
             for part in ("inbox", "work", "dead")

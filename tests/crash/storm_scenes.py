@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from agents._run import tidy
 from bus import files, locks, tries
 from tests.crash import storm_processes as processes
 from tests.crash.storm_supervised import Supervised
@@ -68,7 +69,7 @@ def deaths_of(folder: Path, kind: str, keeps: bool, at_most: int) -> int:
 
     def victim() -> None:
         with closing(box(folder, kind)) as mailbox:
-            mailbox.serve()
+            tidy(mailbox)
             for claim in mailbox.claims():
                 if kind == "step":
                     number = claim.begin().name

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from agents import _child, _command, _config, memory
 from agents._agent import Agent, Work
+from agents._run import tidy
 from bus.run import Run
 
 IDLE_S = 0.005
@@ -26,7 +27,7 @@ def serve(run: Run, config: Path, over: Callable[[], bool] = lambda: True) -> No
     boxes = [step.name for step in run.steps] + list(run.services)
     agents = [Agent(JOBS.get(name, _command.command), run, name, settings, loud=False) for name in boxes]
     for agent in agents:
-        agent.mailbox.serve()
+        tidy(agent.mailbox)
     while True:
         run.advance()
         for agent in agents:

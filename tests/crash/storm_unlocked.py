@@ -15,6 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from agents._run import tidy
 from bus import files, locks
 from bus.claim import Claim
 from tests.crash.storm_stops import go_on, started, stopped
@@ -33,7 +34,7 @@ def agent(count: Callable[[], None], folder: Path, kind: str, name: str, end: st
     unlocked()
     with closing(box(folder, kind)) as mailbox:
         count()
-        mailbox.serve()
+        tidy(mailbox)
         for claim in mailbox.claims():
             try:
                 try:
@@ -100,7 +101,7 @@ class Race:
 
     def judge(self) -> None:
         with closing(box(self.folder, self.kind)) as mailbox:
-            mailbox.serve()
+            tidy(mailbox)
             reply, state = mailbox.reply("m1"), mailbox.state("m1")
         left = [name for part in ("inbox", "work") for name in os.listdir(self.folder / part)]
         if state == "dead" and self.end == "give up":  # it was given up before anybody had answered

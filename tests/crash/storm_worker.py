@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from agents._beat import Beat
+from agents._run import tidy
 from bus.claim import Claim
 from bus.mailbox import Mailbox
 from bus.wake import Bell
@@ -65,7 +66,7 @@ class Worker:
             raise Stopped
 
     def run(self) -> None:
-        self.mailbox.serve()
+        tidy(self.mailbox)
         with self.bell:
             while not self.stopping:
                 for claim in self.mailbox.claims():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agents._publish import publish_path
+from agents._run import tidy
 from bus.claim import Claim
 from bus.mailbox import Mailbox
 from tests.crash.trace import Act, Call, Note
@@ -118,7 +119,7 @@ def commit(claim: Claim) -> bool:
 
 def recover(box: Mailbox) -> None:
     """What an agent does when it starts: clean up, then work through what can be claimed."""
-    box.serve()
+    tidy(box)
     for claim in box.claims():
         commit(begin(claim))
 
@@ -243,7 +244,7 @@ def _clean_up(scene: Scene) -> Act:
 def _serve(scene: Scene) -> Act:
     _answered(scene)
     (scene.box.folder / "inbox/r1.json").unlink()
-    return lambda: scene.box.serve()
+    return lambda: tidy(scene.box)
 
 
 JOBS: dict[str, Callable[[Scene], Act]] = {

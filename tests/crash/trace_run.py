@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from agents._run import create_run, sweep
+from agents._run import create_run, sweep, tidy
 from bus import files, flow
 from bus.run import Run
 from tests.crash import trace_check
@@ -78,7 +78,7 @@ def recover(folder: Path) -> None:
     run = Run(place) if place.exists() else create_run(place, GOAL, 1, FLOW, SERVICES, "1")
     with closing(run):
         for name in FLOW:
-            run.mailbox(name).serve()
+            tidy(run.mailbox(name))
         for _ in range(ENOUGH):
             run.advance()
             for name in FLOW:

@@ -6,6 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
+from agents._run import tidy
 from tests.sharedfs.box import STEP, box, reply_bytes, whole
 from tests.sharedfs.filesystem import HOSTS, FileSystem
 
@@ -49,7 +50,7 @@ class Remains:
         if self.bad:
             found.append(f"replies: {self.bad}")
         mailbox = box(self.fs.clear_view(), self.name, self.kind)
-        mailbox.serve()  # as the next agent does
+        tidy(mailbox)  # as the next agent does
         if left := [name for part in ("inbox", "work", "dead") for name in _names(mailbox.folder / part)]:
             found.append(f"left behind: {left}")
         mailbox.close()

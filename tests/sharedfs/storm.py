@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from agents._run import tidy
 from tests.crash.storm_processes import fork
 from tests.sharedfs.box import KINDS, box, commit, prepare, question, reply_bytes
 from tests.sharedfs.children import end
@@ -118,7 +119,7 @@ class Storm:
     def work(self, host: str, chance: random.Random) -> None:
         """Serve for ever, as an agent does: an error is recorded as a failure of the try."""
         mailbox = box(self.fs.folder / host, self.name, self.kind)
-        mailbox.serve()
+        tidy(mailbox)
         while True:
             for claim in mailbox.claims():
                 self.notes.write(claim.id, "began")

@@ -1,6 +1,6 @@
 """Have a judge compare base and specialist on the long answers of the exam, through the `llm` mailbox.
 
-How it is asked and what its words count for is in `agents/asking/pairs.py`.
+How it is asked and what its words count for is in `agents/asking/preference.py`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from agents._ask import Question, Unanswered
-from agents.asking import pairs
-from agents.asking.quoted import line
+from agents.asking import preference
+from agents.asking.material import line
 from agents.models.profile import profiles
 
 ROLE, TEACHER = "judge", "teacher"
@@ -30,23 +30,23 @@ def compare_pairs(
     Once the money is gone, what was judged by then counts, and the rest is counted as left out.
     """
     rows = {row["item"]: row for row in scores if row["measure"] == "f1"}
-    long = pairs.in_turn([item for item in items if item["id"] in rows], job.seed)
-    asked = [item for item in long if not pairs.alike(item, said)]
+    long = preference.in_turn([item for item in items if item["id"] in rows], job.seed)
+    asked = [item for item in long if not preference.alike(item, said)]
     job.say(f"asking the {ROLE} about {len(asked)} long answers, in both orders")
-    answers, useless = verdicts(job, list(pairs.both_orders(asked, said)))
+    answers, useless = verdicts(job, list(preference.both_orders(asked, said)))
     for item in long:
         rows[item["id"]]["judged"] = {"verdict": "tie", "flipped": False}  # as those that are alike are
     for place, item in enumerate(asked):
         both = [answers[at] for at in (2 * place, 2 * place + 1) if at in answers]
         if len(both) == 2:
-            rows[item["id"]]["judged"] = pairs.outcome(*(one["parsed"]["better"] for one in both))
+            rows[item["id"]]["judged"] = preference.outcome(*(one["parsed"]["better"] for one in both))
         else:
             del rows[item["id"]]["judged"]
     for name in slices:
         own = [item for item in long if item["slice"] == name]
         found = [(rows[item["id"]]["judged"], item["family"]) for item in own if "judged" in rows[item["id"]]]
         if own:
-            slices[name]["judged"] = pairs.counted(found, len(own), job.seed)
+            slices[name]["judged"] = preference.counted(found, len(own), job.seed)
     return judge_of(job, answers.values(), useless)
 
 

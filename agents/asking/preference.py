@@ -13,7 +13,7 @@ from typing import Any
 
 from agents import _statistics as statistics
 from agents._ask import Question
-from agents.asking.quoted import RULE, quoted
+from agents.asking.material import RULE, quoted
 
 MODELS = ("base", "specialist")
 SHOWN = 4_000  # characters of one answer; a longer one is babble, and its beginning shows it

@@ -1,0 +1,208 @@
+"""What a pilot found: what each answer took, whoever gave it, and what became of the questions without one.
+
+Dollars are those that the run's books keep: the price of the profile that answered, and what stays reserved for
+attempts that nobody answered or counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from agents._ask import Question, Unanswered
+from agents.models import call as calls
+from agents.models.ledger import Amount, Tally
+from agents.models.profile import Profile
+from agents.quoting.ahead import sent
+from agents.quoting.exam import Exam
+from agents.quoting.rates import Examined
+from agents.teacher.distil import Pair
+
+SKIPPED = "skipped"  # what is said of a question that was not asked, since the pilot had ended
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One answer: the bytes that were asked, who answered, what it took, and what was wrong with it ("": nothing)."""
+
+    id: str
+    bytes: int
+    input: int  # tokens
+    output: int
+    held: int  # tokens that stay reserved for attempts without an answer
+    seconds: float
+    profile: str
+    usd: float | None  # None: the profile that answered has no price
+    usd_input: float  # the part of `usd` that grows with the question
+    error: str
+
+
+@dataclass
+class Sample:
+    """All answers, by kind. `chunks` are the prompts of one chunk each: (their answers, pairs that hold).
+
+    `sorts` tells of each chunk what sort of source it is from (see Ahead), `weights` for how many it stands.
+    """
+
+    answers: dict[str, list[Sampled]] = field(default_factory=dict)
+    chunks: list[tuple[list[Sampled], int]] = field(default_factory=list)
+    pairs: list[list[Pair]] = field(default_factory=list)  # by chunk
+    sorts: list[str] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    judged: int = 0
+    failed: int = 0  # of the pairs that were judged, those that `filter` will drop
+    exam: Exam | None = None  # as these pairs make it
+    asked: Counter[str] = field(default_factory=Counter)  # by kind
+    unanswered: Counter[str] = field(default_factory=Counter)
+    reused: frozenset[str] = frozenset()  # IDs of calls that were answered before the pilot began
+    passed_over: dict[str, str] = field(default_factory=dict)  # profile: why it did not answer what it was asked first
+    stopped: str = ""  # why it ended early
+
+    @property
+    def calls(self) -> int:
+        return len(self.every)
+
+    @property
+    def every(self) -> list[Sampled]:
+        return [one for found in self.answers.values() for one in found]
+
+    @property
+    def again(self) -> int:
+        """How many answers were there before it began."""
+        return sum(one.id in self.reused for one in self.every)
+
+    @property
+    def paid(self) -> float | None:
+        """Dollars of the answers that were not there before; None where nobody knows them."""
+        return total(one for one in self.every if one.id not in self.reused)
+
+    @property
+    def made(self) -> Examined | None:
+        """What an exam wording of the teacher adds to the exam; None: it gave none."""
+        return self.exam.made if self.exam else None
+
+    @property
+    def kept(self) -> float:
+        """Of a teacher's examples, the share that its judge lets pass."""
+        return 1 - self.failed / self.judged if self.judged else 1.0
+
+
+def total(found: Iterable[Sampled]) -> float | None:
+    """Dollars of some answers; None where nobody knows those of one."""
+    paid = [one.usd for one in found]
+    return None if None in paid else sum(one for one in paid if one is not None)
+
+
+class Books:
+    """What a run's ledger keeps reserved beside the answers: attempts that were not answered may be billed."""
+
+    def __init__(self, path: Path) -> None:
+        self._tally = Tally(path)
+        self._open: dict[int, Mapping[str, Any]] = {}
+        self._held: dict[str, Amount] = defaultdict(Amount)
+
+    def held(self, id: str) -> Amount:
+        """Dollars and tokens of a call's attempts whose price nobody told; tokens only where none were counted."""
+        for line in self._tally.lines():
+            if line["event"] == "reserve":
+                self._open[line["n"]] = line
+            elif (made := self._open.pop(line["n"], None)) and line["usd"] is None:
+                self._held[made["call"]].add(made["usd"], 0 if "input" in line else made["tokens"])
+        known, killed = self._held[id], [one for one in self._open.values() if one["call"] == id]
+        return Amount(
+            known.usd + sum(one["usd"] for one in killed), known.tokens + sum(one["tokens"] for one in killed)
+        )
+
+
+def sampled(answer: Mapping[str, Any], asked: Profile, enabled: Mapping[str, Profile], held: Amount) -> Sampled:
+    """What an answer took, all its attempts together; seconds are those of the exchanges, without any queue.
+
+    `asked` is the profile that is asked first: what a question holds in bytes is told as it goes there.
+    """
+    call, tokens = answer["call"], answer["tokens"]
+    usd: float | None = held.usd
+    usd_input = 0.0
+    for one in answer["attempts"]:
+        if not (used := one["tokens"]):
+            continue
+        profile = enabled.get(one["profile"])
+        price = profile.price if profile else None
+        if price:
+            usd_input += price.usd(used["input"], 0, used["cached"])
+        if used["counted"] and usd is not None:
+            now = price.usd(used["input"], used["output"], used["cached"]) if price else None
+            now = one["usd"] if profile is None else now  # of a profile that is gone, as it was paid
+            usd = None if now is None else usd + now
+        elif not price and profile:
+            usd = None
+    return Sampled(
+        calls.hash_of(call),
+        sent(Question(call["messages"], call["answer_schema"]), asked).bytes,
+        tokens["input"],
+        tokens["output"],
+        held.tokens,
+        sum(float(one["seconds"]) for one in answer["attempts"]),
+        answer["profile"],
+        usd,
+        min(usd_input, usd or 0.0),
+        answer["error"]["kind"] if answer["error"] else "",
+    )
+
+
+class Asks(Protocol):
+    """As much of agents._ask.Asker as a pilot needs."""
+
+    def profile(self, role: str) -> str | None: ...
+
+    def all(self, role: str, questions: Iterable[Question]) -> Iterator[tuple[int, dict[str, Any] | Unanswered]]: ...
+
+
+@dataclass
+class Listening:
+    """Asks as a step does, and notes what each answer took."""
+
+    asker: Asks
+    kind: str
+    asked: Profile
+    enabled: Mapping[str, Profile]
+    books: Books
+    sample: Sample
+    places: dict[int, Sampled] = field(default_factory=dict)
+
+    def profile(self, role: str) -> str | None:
+        return self.asker.profile(role)
+
+    def all(self, role: str, questions: Iterable[Question]) -> Iterator[tuple[int, dict[str, Any] | Unanswered]]:
+        listed, silent = list(questions), ""
+        before = self.sample.asked[self.kind]
+        for place, answer in self.asker.all(role, self.until_stopped(listed)):
+            if isinstance(answer, Unanswered):
+                self.sample.unanswered[self.kind] += 1
+                self.sample.stopped = self.sample.stopped or (answer.message if answer.kind == "budget" else "")
+                silent = silent or answer.message
+            else:
+                self.note(place, answer)
+            yield place, answer
+        if silent and self.kind not in self.sample.answers and not self.sample.stopped:
+            self.sample.stopped = f"{role}: none of {self.sample.asked[self.kind]} questions was answered: {silent}"
+        for place in range(self.sample.asked[self.kind] - before, len(listed)):
+            yield place, Unanswered(SKIPPED, self.sample.stopped)
+
+    def note(self, place: int, answer: Mapping[str, Any]) -> None:
+        held = self.books.held(calls.hash_of(answer["call"]))
+        one = self.places[place] = sampled(answer, self.asked, self.enabled, held)
+        self.sample.answers.setdefault(self.kind, []).append(one)
+        if one.profile != self.asked.name:
+            why = [each for each in answer["attempts"] if each["profile"] == self.asked.name and each["said"]]
+            said = why[-1]["said"] if why else f"{self.asked.name}: left alone for a while, or without its key"
+            self.sample.passed_over.setdefault(self.asked.name, said)
+
+    def until_stopped(self, questions: Iterable[Question]) -> Iterator[Question]:
+        for one in questions:
+            if self.sample.stopped:
+                return
+            self.sample.asked[self.kind] += 1
+            yield one
