@@ -65,14 +65,20 @@ class Agent:
         self.bell = Bell([self.mailbox.folder / "inbox"])
         self.job: Job | None = None
         self._in_job = False
+        self._done = 0  # requests that this process has answered
         self._said: dict[str, Any] = {"say": "", "numbers": {}}
-        self.beat = Beat(self._describe, self._supervisor_gone)
+        self.beat = Beat(lambda: {**self._describe(), "done": self._progress()}, self._supervisor_gone)
 
     def _describe(self) -> dict[str, Any]:
         job = self.job
         if job is None:
             return {"claim": None, "age_s": 0.0, "say": "", "numbers": {}, "gpu_s": 0.0}
         return {"claim": job.id, "age_s": job.facts()["seconds"], "gpu_s": job.gpu_seconds(), **self._said}
+
+    def _progress(self) -> int:
+        """How often this process got on: by a reply, or by what the job that it is at has kept."""
+        job = self.job
+        return self._done + (job is not None and job.got_on)
 
     def _supervisor_gone(self) -> None:
         os.kill(os.getpid(), signal.SIGTERM)  # the handler runs in the main thread, where the job is
@@ -228,6 +234,7 @@ class Agent:
             self.run.advance()
         else:
             new = claim.commit_file(answer)
+        self._done += 1
         if self.loud:
             self._tell(DONE, f"{claim.id}: {'done' if new else 'was answered already'}")
 

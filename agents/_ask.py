@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agents import _budget
 from agents._config import Config
 from agents.models import call as calls
-from agents.models.profile import Role, chain, profiles, roles
+from agents.models.profile import Role, chain, roles
 from bus import files, locks, schema
 from bus.mailbox import Conflict, Mailbox
 from bus.run import Run
@@ -26,7 +27,7 @@ REPLAY = "REPLAY"  # in llm/, see bin/_replay.py: what is not answered there is 
 WINDOW = 128  # calls that one step has open: more than any endpoint takes at once, few enough for two steps to share
 LONELY_S = 15.0  # with no reply and nobody who could answer: then a person is told
 GIVEN_UP = "unanswered: "  # what was given up is counted so among the answers, with its reason
-PASSED_OVER = frozenset({"budget", "model"})  # dead letters that another start of the run may do better
+PASSED_OVER = frozenset({"budget", "model", "tries"})  # dead letters that another start of the run may do better
 
 
 class NoModel(Exception):
@@ -68,7 +69,7 @@ class Asker:
         heard: Callable[[str], None] = lambda id: None,
     ) -> None:
         self.run, self.step, self.say, self.heard = run, step, say, heard
-        self._roles, self._enabled = roles(config.roles), profiles(config.infra)
+        self._roles, self._enabled = roles(config.roles), _budget.enabled(run, config)
         self.unanswered: dict[str, str] = {}  # calls that were given up: why, in a word
         self._replay: Mapping[str, Any] | None = None
         if SERVICE in run.services and (path := run.folder / SERVICE / REPLAY).exists():
@@ -80,21 +81,25 @@ class Asker:
 
     def profile(self, role: str) -> str | None:
         """The profile that a role asks first; None: it has none here, and the step does without a model."""
-        if self._replay is not None:
-            return next(iter(self._replay["profiles"].get(role, ())), None)
-        if role not in self._roles or SERVICE not in self.run.services:
-            return None
-        return next((one.name for one in chain(self._roles[role], self._enabled)), None)
+        return next((name for name, _ in self._asked(role)), None)
 
-    def call(self, role: str, question: Question, profile: str | None = None) -> dict[str, Any]:
-        """call.v1 for a question, to the role's first profile unless another is named; raises NoModel."""
-        if (name := profile or self.profile(role)) is None:
+    def _asked(self, role: str) -> list[tuple[str, str]]:
+        """(profile, its model) of those that may answer a role; in a replay of those that the original asked."""
+        if self._replay is not None:
+            return [(name, model) for name, model in self._replay["profiles"].get(role, ())]
+        if role not in self._roles or SERVICE not in self.run.services:
+            return []
+        return [(one.name, one.model) for one in chain(self._roles[role], self._enabled)]
+
+    def call(self, role: str, question: Question, asked: tuple[str, str] | None = None) -> dict[str, Any]:
+        """call.v1 for a question, to the role's first profile unless another is `asked`; raises NoModel."""
+        if (first := asked or next(iter(self._asked(role)), None)) is None:
             raise NoModel(f"role {role}: no enabled profile can fill it; see models: in config/infra.yaml")
         known = self._roles.get(role, Role(role))
         tokens = known.max_tokens if question.max_tokens is None else question.max_tokens
         warmth = known.temperature if question.temperature is None else question.temperature
         parameters = {"max_tokens": tokens, "temperature": warmth}
-        return calls.question(role, name, question.messages, parameters, question.schema, question.sample, self.step)
+        return calls.question(role, *first, question.messages, parameters, question.schema, question.sample, self.step)
 
     def put(self, asked: Sequence[Mapping[str, Any]]) -> list[str]:
         """Ask and do not wait; returns the calls' IDs. What was given up for want of money or model is asked anew."""
@@ -109,7 +114,8 @@ class Asker:
                     self.mailbox.put(id, dict(call))
         for id in ids:
             if self.mailbox.is_dead(id) and not self.mailbox.answered(id) and self._letter(id).kind in PASSED_OVER:
-                self.mailbox.revive(id)
+                with contextlib.suppress(files.BadFile, FileNotFoundError):  # another asker was quicker
+                    self.mailbox.revive(id)
         return ids
 
     def one(self, role: str, question: Question) -> dict[str, Any] | Unanswered:
@@ -157,7 +163,8 @@ class Asker:
         """
         given_up: list[tuple[int, Unanswered]] = []
         for place, question in enumerate(questions):
-            asked = [self.call(role, question, name) for name in replay["profiles"].get(role) or [None]]
+            known: Sequence[tuple[str, str] | None] = self._asked(role) or [None]
+            asked = [self.call(role, question, one) for one in known]
             ids = [calls.hash_of(call) for call in asked]
             answer = next((found for id in ids if (found := self._answer(id)) is not None), None)
             if isinstance(answer, Unanswered):

@@ -55,7 +55,7 @@ class Beat:
             try:
                 beat = json.dumps(told := self.describe()) + "\n"
                 if len(beat) > select.PIPE_BUF:  # it could not be written in one piece
-                    beat = json.dumps({key: told[key] for key in ("claim", "age_s") if key in told}) + "\n"
+                    beat = json.dumps({key: told[key] for key in ("claim", "age_s", "done") if key in told}) + "\n"
                 os.write(self.descriptor, beat.encode())
             except BlockingIOError:
                 pass  # the supervisor is slow; the next beat tells more

@@ -6,18 +6,29 @@ import time
 from collections.abc import Callable
 
 from agents._config import SPENT_BY_MODELS, Config
-from agents._goal import parse
+from agents._goal import Goal, parse
 from agents._settings import shown
 from agents.models.ledger import Limits
+from agents.models.profile import Profile, profiles
 from bus.run import Run
 
 GOAL_SAYS = "the goal says so, and a copy of it under another `name` may have more"
 FRESH_S = 5.0  # how old the sum over the replies may be; GPU time is billed by the hour
 
 
+def goal_of(run: Run) -> Goal:
+    """The goal of a run; raises GoalError."""
+    return parse((run.folder / "goal.md").read_text("utf-8"), "goal.md")
+
+
 def run_limits(run: Run, config: Config) -> dict[str, float]:
     """The lower of the goal's and this machine's budgets, by key; raises GoalError."""
-    return config.budget(parse((run.folder / "goal.md").read_text("utf-8"), "goal.md").budget)
+    return config.budget(goal_of(run).budget)
+
+
+def enabled(run: Run, config: Config) -> dict[str, Profile]:
+    """The profiles that may answer a run's calls: none that needs a key where its goal gives no money."""
+    return profiles(config.infra, goal_of(run).budget)
 
 
 def call_limits(run: Run, config: Config) -> Limits:

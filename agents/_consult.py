@@ -16,13 +16,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from agents import _original
+from agents import _budget, _original
 from agents._ask import Question, Unanswered
 from agents._job import Job
 from agents._retold import Retold
 from agents._session import Result, Tool
 from agents.asking import material
-from agents.models.profile import Profile, chain, profiles, roles
+from agents.models.profile import Profile, chain, roles
 from bus import files
 
 ROUNDS = 4  # of tool calls; then the model must answer: who has not found it by then asks the same again
@@ -101,7 +101,8 @@ def _room(job: Job, role: str) -> int:
     if isinstance(job.tools, Retold):
         return job.tools.room
     known = roles(job.config.roles)[role]
-    context = min((one.context for one in chain(known, profiles(job.config.infra))), default=Profile.context)
+    asked = chain(known, _budget.enabled(job.run, job.config))
+    context = min((one.context for one in asked), default=Profile.context)
     return TOKEN * (context - 2 * known.max_tokens - SPARE)
 
 

@@ -24,10 +24,10 @@ class Heard:
         except FileNotFoundError:
             self._ids = set[str]()
 
-    def note(self, id: str) -> None:
-        """Note an answer that is handed out; one that any try has had before changes nothing."""
+    def note(self, id: str) -> bool:
+        """Note an answer that is handed out; False, and nothing is changed, if any try has had it before."""
         if id in self._ids:
-            return
+            return False
         descriptor = os.open(self._path, _APPEND, 0o644)
         try:
             os.write(descriptor, f"{id}\n".encode())
@@ -35,3 +35,4 @@ class Heard:
             os.close(descriptor)
         self._ids.add(id)
         self._path = self._path.rename(self._path.with_name(f"answers-{len(self._ids)}.txt"))
+        return True

@@ -51,6 +51,7 @@ class Job(Inputs):
         self.claim, self.config, self.stopping, self._tell = claim, config, stopping, tell
         self.id, self.request, self.seed = claim.id, claim.request, run.seed
         self.gpu_s = 0.0
+        self.got_on = False  # whether it has kept something that no try before it had
         self._gpu_since = 0.0
         self._children = 0
         self._proved: set[str] = set()  # artifacts that `write` has checked
@@ -127,6 +128,7 @@ class Job(Inputs):
         value = make()
         path.parent.mkdir(parents=True, exist_ok=True)
         publish_path(path, _bytes(value, None))
+        self.got_on = True
         return value
 
     def tell(self, service: str, document: dict[str, Any]) -> None:
@@ -138,8 +140,15 @@ class Job(Inputs):
     @cached_property
     def models(self) -> Asker:
         """Who is asked: `profile(role)` is None where a step does without, `one` and `all` ask."""
-        heard = (Heard(self.kept).note,) if self.folder else ()  # a service has no folder that outlives a try
-        return Asker(self.run, self.config, self.step, self.say, *heard)
+        return Asker(self.run, self.config, self.step, self.say, self._hear)
+
+    @cached_property
+    def _heard(self) -> Heard | None:
+        return Heard(self.kept) if self.folder else None  # a service has no folder that outlives a try
+
+    def _hear(self, id: str) -> None:
+        if self._heard and self._heard.note(id):
+            self.got_on = True
 
     def spent(self) -> Bill:
         """What the run's model calls came to so far, whoever made them.
@@ -169,7 +178,7 @@ class Job(Inputs):
         from agents._tools import Tools
 
         if told := self.original:
-            return Retold(told, self._keep_call)
+            return Retold(told, self.offer)
         mcp = self.config.infra["mcp"] or {}
         if wrong := _wiring.problem(self.run.document["flow"], self.config.tools, mcp):  # a run's flow is its own
             raise GiveUp(f"run.json: flow: {wrong}")

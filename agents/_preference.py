@@ -9,10 +9,10 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
+from agents import _budget
 from agents._ask import Question, Unanswered
 from agents.asking import preference
 from agents.asking.material import line
-from agents.models.profile import profiles
 
 ROLE, TEACHER = "judge", "teacher"
 NAME = 100  # characters of a model's name, which an endpoint gives
@@ -70,7 +70,7 @@ def judge_of(job: Any, answers: Iterable[dict[str, Any]], useless: int) -> dict[
     spoke = {(one["profile"], one["model"]) for one in answers}
     asked = sorted({profile for profile, _ in spoke} or {job.models.profile(ROLE)})
     taught = job.spent().spoke.get(TEACHER, set())
-    known = profiles(job.config.infra)
+    known = _budget.enabled(job.run, job.config)
 
     def names(these: Iterable[tuple[str, str]]) -> set[str]:
         listed = {known[profile].model for profile, _ in these if profile in known}

@@ -19,7 +19,7 @@ from typing import Any
 
 BEAT_FD = "MAILROOM_BEAT_FD"  # names the pipe's descriptor in a program's environment
 SILENT_S = 60.0  # a program that has not beaten for this long is hung; programs beat every second
-HEALTHY_S = 60.0  # a program that lived this long starts with a clean slate
+HEALTHY_S = 60.0  # a program that lived this long, or got something `done` by its beat, starts with a clean slate
 # Seconds before restarts in a row; after them the program is given up. More than two poison requests need to die.
 BACK_OFF_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, *(30.0,) * 6)
 GRACE_S = 15.0  # from SIGTERM to SIGKILL: a trainer writes its checkpoint in that time
@@ -154,6 +154,8 @@ class Supervisor:
         code, group = child.process.wait(), child.process.pid
         self._forget(child.pipe)
         self._forget(child.pidfd)
+        if child.beat.get("done"):  # it got on: killed however often, it is not what ends its work
+            child.in_a_row = 0
         child.process, child.beat = None, {}
         self._end_group(group)  # its children, if any, may end by themselves first
         self._after_death(child, f"ended: {signal.Signals(-code).name if code < 0 else f'exit {code}'}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from agents import _budget
 from agents._config import Config
-from agents.models.profile import profiles
 from agents.sandbox.apart import why_not
 from agents.sandbox.proof import prove
 from agents.sandbox.walls import Refused
@@ -26,7 +26,7 @@ def walls(run: Run, config: Config) -> Iterator[Wall]:
 
     The sandbox takes about 0.3 s, the namespace 0.05 s; nothing is tried that the run does not need.
     """
-    if profiles(config.infra):
+    if _budget.enabled(run, config):
         yield sandbox(config.infra["sandbox"])
     if (others := config.tools or any(step.command for step in run.steps)) and (why := why_not()):
         what = "MCP servers" if others is config.tools else "commands"

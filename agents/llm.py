@@ -27,16 +27,17 @@ from agents._supervise import GRACE_S
 from agents.models.exchange import Exchange, Impossible
 from agents.models.keys import NoKey, guard_memory
 from agents.models.ledger import BudgetGone, Ledger, Taken
-from agents.models.profile import profiles, roles
+from agents.models.profile import roles
 from agents.models.turn import Stopping, Turn, Unanswered
 from agents.models.waiting import Waiting
+from bus import files, schema
 from bus.claim import Claim
 
 LOOK_S = 0.02  # between two looks into the inbox: it is long while the judge is asked in advance
 FINISH_S = 10.0  # for calls in flight when asked to stop: they are paid, and the supervisor kills after 15 s
 CALLS_FD = "MAILROOM_CALLS_FD"  # names the descriptor on which an asker names its calls, see Desk.hear
 TURN_S = 0.5  # how often one that a supervisor keeps looks whether the books are free
-OUTAGE_S = 30.0  # a call that no endpoint answered is asked again so much later: an outage costs time and nothing else
+OUTAGE_S = 30.0  # a call is asked again so much later while no endpoint answers anybody: that is no fault of its own
 
 
 class Desk(Agent):
@@ -49,7 +50,8 @@ class Desk(Agent):
         guard_memory()
         calls = os.environ.pop(CALLS_FD, "")
         super().__init__(*args, **settings)
-        enabled, ledger = profiles(self.config.infra), self.books()
+        enabled, ledger = _budget.enabled(self.run, self.config), self.books()
+        self.claims: set[Claim] = set()  # in hand
         try:
             self.exchange = Exchange(enabled, roles(self.config.roles), ledger, self.stopping)
         except NoKey as error:
@@ -89,17 +91,31 @@ class Desk(Agent):
         """The reply to one call; no signal interrupts it, as it is a thread's own."""
         assert self.exchange
         try:
+            with idle(job.claim):
+                entered = self.exchange.enter(job.request)
+            if not entered:
+                raise Stopping
             return Turn(self.exchange, job.id, job.request, partial(idle, job.claim)).reply()
         except Stopping:
             raise Stopped from None
         except BudgetGone as error:
             raise GiveUp(str(error), "budget") from None
         except Impossible as error:
-            raise GiveUp(str(error), "model") from None
+            raise GiveUp(str(error), error.kind) from None
         except Unanswered as error:
-            if error.passing:
+            if error.outage:
                 raise Later(str(error), OUTAGE_S) from None
+            if error.passing:  # a try, which counts
+                raise
             raise GiveUp(str(error), "model") from None
+
+    def _commit(self, job: Job, claim: Claim, answer: Any) -> None:
+        assert self.exchange
+        try:
+            super()._commit(job, claim, answer)
+        except (files.BadFile, schema.Invalid, TypeError, ValueError) as error:  # it would be paid for at each try
+            raise GiveUp(f"its answer cannot be written: {error}", "reply") from None
+        self.exchange.past.pop(claim.id, None)
 
     def serve(self) -> None:
         assert self.waiting
@@ -114,19 +130,24 @@ class Desk(Agent):
                     if self.stopping.is_set() or (claim := self.mailbox.claim(id)) is None:
                         waiting.end(id)
                     else:
+                        self.claims.add(claim)
                         pool.submit(self._handle, claim)
                 stale = self.bell.wait(soon) or soon is None or stale
             until = time.monotonic() + FINISH_S
             while waiting.in_hand and time.monotonic() < until:
                 time.sleep(0.05)
             if waiting.in_hand:  # what is in flight may be billed: its reservation stays spent
+                for claim in list(self.claims):
+                    claim.release()  # a stop is no death
                 os._exit(0)
 
     def _handle(self, claim: Claim) -> None:
-        assert self.waiting
+        assert self.waiting and self.exchange
         try:
             self._attempt(claim)
         finally:
+            self.exchange.leave()
+            self.claims.discard(claim)
             if self.waiting.end(claim.id):
                 self.bell.ring()
 

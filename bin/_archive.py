@@ -69,6 +69,7 @@ def write(
             if entry.name in LEFT_BEHIND | left_behind or _tree.is_leftover(entry.name):
                 continue
             at(f"packing {entry.name}: {len(known):,} files so far")
+            secrets += [f"{entry.name}: its name {what}" for what in _secrets.new_in_name(entry.name, own)]
             if entry.is_folder:
                 tar.addfile(_member(f"{name}/{entry.name}", tarfile.DIRTYPE))
             elif entry.is_file:
@@ -107,10 +108,30 @@ def in_order(folder: Path) -> Iterator[_tree.Entry]:
 
 def _subtree(folder: Path, box: str, wanted: Callable[[str], bool]) -> Iterator[_tree.Entry]:
     for entry in _tree.children(folder, box):
-        if wanted(entry.name.rpartition("/")[2]):
+        part = entry.name.rpartition("/")[2]
+        if wanted(part):
             yield entry
             if entry.is_folder:
-                yield from _tree.walk(folder, entry.name)
+                yield from _replies(folder, entry.name) if part == "outbox" else _tree.walk(folder, entry.name)
+
+
+def _replies(folder: Path, outbox: str) -> Iterator[_tree.Entry]:
+    """What an outbox holds, each reply whole; raises Unpackable for one that is set aside while it is read."""
+    for reply in _tree.children(folder, outbox):
+        yield reply
+        if reply.is_folder:
+            yield from _tree.walk(folder, reply.name, _went)
+            try:  # another may be there by now, and what was read be of both
+                same = os.path.samestat(reply.status, os.lstat(folder / reply.name))
+            except FileNotFoundError:
+                same = False
+            if not same:
+                _went(reply.name)
+
+
+def _went(name: str) -> None:
+    """A reply never changes, and what lacks a part of one would be packed as damaged."""
+    raise Unpackable(f"{name}: went away while the run was packed; pack it again")
 
 
 def _add(
@@ -121,7 +142,7 @@ def _add(
         opened = files.open_regular(folder / entry.name)
     except FileNotFoundError:
         if "/outbox/" in entry.name:
-            raise Unpackable(f"{entry.name}: went away while the run was packed; pack it again") from None
+            _went(entry.name)
         return []
     with open(opened, "rb") as file:
         status = os.fstat(file.fileno())

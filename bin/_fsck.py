@@ -32,21 +32,27 @@ class Check:
         self.run, self.at, self.own = run, at, own
         self.replies = self.artifacts = self.bytes = 0
         self.books = Books(run.folder / SERVICE)
+        self.usable: list[str] = []  # the mailboxes that may be opened: it would make what another lacks
 
     def findings(self) -> Iterator[Finding]:
         run = self.run
         yield from self.run_itself()
         yield from _tree.findings(run, locks.is_held(run.folder / "supervisor" / "lock"), self.at, self.own)
-        usable = [name for name in _tree.mailboxes(run) if _tree.is_plain(run.folder / name)]
-        for name in usable:
+        for name in _tree.mailboxes(run):
+            lacks = _tree.missing(run.folder / name)
+            if not _tree.is_plain(run.folder / name):
+                continue  # the links have been told
+            yield from (Finding(f"{name}/{part}", "is missing, so that nothing in the mailbox is looked at; make it") for part in lacks)
+            self.usable += [] if lacks else [name]
+        for name in self.usable:
             yield from self.requests(run.mailbox(name))
             yield from self.letters(run.mailbox(name))
             yield from self.crashes(name)
-        for name in usable:
+        for name in self.usable:
             for id in sorted(run.mailbox(name).listing().replies, key=order):
                 self.at(f"checking {name} {id}; {self.replies:,} replies so far")
                 yield from self.service_reply(name, id) if name in run.services else self.step_reply(name, id)
-        if SERVICE in usable and SERVICE in run.services:
+        if SERVICE in self.usable and SERVICE in run.services:
             yield from self.books.findings()
 
     # -- the run's own files --------------------------------------------------------------------------------
@@ -167,7 +173,11 @@ class Check:
 
     def reads(self, where: str, id: str, reply: dict[str, Any]) -> Iterator[Finding]:
         """Whether a reply was made from what the run holds now."""
+        steps = {step.name for step in self.run.steps}
         for name, sha256 in reply["read"].items():
+            if (step := flow.source(name)) and step not in steps:
+                yield Finding(where, f"read {name}, but the run has no step {step}; remove it, and it is made again")
+                continue
             try:
                 now = self.now(name, round_of(id) or 1)
             except UNREADABLE as error:
@@ -180,7 +190,7 @@ class Check:
     def now(self, name: str, round: int) -> str | None:
         if not (step := flow.source(name)):
             return files.sha256_file(self.run.folder / files.inside(name))
-        reply = self.run.reply(step, round - name.startswith(flow.BEFORE))
+        reply = self.run.reply(step, round - name.startswith(flow.BEFORE)) if step in self.usable else None
         known = (reply or {"artifacts": {}})["artifacts"]
         return known.get(name.removeprefix(flow.BEFORE).partition("/")[2], {}).get("sha256")
 

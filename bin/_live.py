@@ -99,13 +99,12 @@ class Live:
 
 
 def table(run: Run, found: list[Row], beat: dict[str, Any] | None) -> Any:
-    """The live table of the newest round."""
+    """The live table of the newest round, and below it what cannot be reached."""
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    down = "\n".join(plain(with_wait(*one)) for one in out_of_reach(beat))
     made = Table(title=f"{run.name}: {(beat or {}).get('state', 'starting')}", title_justify="left", box=None)
-    made.caption, made.caption_justify = Text(down, style="yellow") if down else None, "left"
     for name, right in (("step", 0), ("", 0), ("state", 0), ("try", 1), ("seconds", 1), ("now", 0), ("progress", 0)):
         made.add_column(name, justify="right" if right else "left", no_wrap=True)
     last = max((row.id for row in found if row.state != "waiting"), key=order, default="r1")
@@ -118,7 +117,7 @@ def table(run: Run, found: list[Row], beat: dict[str, Any] | None) -> Any:
         made.add_row(
             row.step, row.id, Text(row.state, style=STYLES.get(row.state, "")), count, seconds, said, progress(numbers)
         )
-    return made
+    return Group(made, *(Text(plain(with_wait(*one)), style="yellow") for one in out_of_reach(beat)))
 
 
 STYLES = {"done": "green", "running": "bold", "failed": "yellow", "dead": "red", "held": "yellow"}

@@ -34,8 +34,8 @@ NAME = re.compile(r"[0-9a-z][0-9a-z_-]{0,99}")  # as bus.mailbox has IDs
 SEALED_KINDS = frozenset({"item.v1", "answer.v1", "example.v1", "dropped.v1", "judged.v1"})
 SEALED = frozenset("exam.jsonl validation.jsonl answers.jsonl dropped.jsonl left_out.jsonl judged.jsonl".split())
 PAGE = "report.html"  # it has all that report.md has
-PAIRS = re.compile(rb"^## %s\n.*?(?=^## |\Z)" % re.escape(SIDE_BY_SIDE.encode()), re.MULTILINE | re.DOTALL)
-LEFT_OUT = b"## %s\n\nLeft out here: the exam is sealed.\n\n" % SIDE_BY_SIDE.encode()
+PAIRS, LEFT_OUT = f"## {SIDE_BY_SIDE}", ["", "Left out here: the exam is sealed.", ""]
+FENCE = re.compile(r"`{3,}")
 READABLE = "goal.md, STEP/outbox/rN/NAME and STEP/dead/rN.json"
 
 
@@ -170,7 +170,7 @@ def _read(name: str, folder: int, start: int) -> tuple[int, bytes, bytes]:
     The surroundings are there so that a key which two pieces share is found in both.
     """
     if name.endswith(".md"):
-        text = PAIRS.sub(LEFT_OUT, files.read_bytes(name, dir_fd=folder))
+        text = _without_pairs(files.read_bytes(name, dir_fd=folder).decode("utf-8", "replace")).encode()
         return len(text), text[start : start + PIECE], text[max(0, start - LONGEST) : start + PIECE + LONGEST]
     descriptor = files.open_regular(name, folder)
     try:
@@ -178,6 +178,20 @@ def _read(name: str, folder: int, start: int) -> tuple[int, bytes, bytes]:
         return os.fstat(descriptor).st_size, os.pread(descriptor, PIECE, start), near
     finally:
         os.close(descriptor)
+
+
+def _without_pairs(text: str) -> str:
+    """A page without the section that quotes the exam; what stands in fences there is an answer, and no heading."""
+    kept, inside, fence = [], False, ""
+    for line in text.split("\n"):
+        if not fence and line.startswith("## "):
+            inside = line == PAIRS
+            kept += [line, *(LEFT_OUT if inside else [])]
+        elif not inside:
+            kept.append(line)
+        if mark := FENCE.match(line):
+            fence = "" if line == fence else fence or mark[0]
+    return "\n".join(kept)
 
 
 def _torn(data: bytes) -> int:

@@ -17,6 +17,7 @@ from bus.run import Run
 
 BUDGET = "budget"  # the reason of a dead letter whose call did not fit a budget
 RAISE = "raise"  # how the advice begins where this machine's config sets the budget, and not the goal
+MAX_SAID = 160  # characters of a letter that stand within another line
 PAID = "what was answered is not paid again"
 
 
@@ -146,7 +147,9 @@ def lacking_told(run: Run, letters: Letters) -> Iterator[str]:
         yield f"{counts}; {advice}"
         return
     first = [advice.replace(f"{RAISE} it", f"{RAISE} the budget", 1)] * (BUDGET in kinds)
-    first += ["mend what the letters in llm/dead say"] * (kinds != {BUDGET})
+    if kinds != {BUDGET}:
+        said = next((message for kind, message in letters.found.values() if kind != BUDGET), "see llm/dead")
+        first.append(f"mend what kept them from being answered ({said[:MAX_SAID]})")
     step, id = next(iter(found))
     folder = shlex.quote(show(run.folder / step / "outbox" / id))
     yield f"{counts}; to have them, {', '.join(first)}, rm -r {folder}, {again(run)}"

@@ -1,7 +1,8 @@
 """Do a run again from its call files: what was answered then is answered now, and nothing is sent to anybody.
 
-llm/REPLAY says so: {"of": the original's name, "profiles": {role: those that it asked, the last one first}, "lost": the
-calls that it paid for and has no file of any more}. Beside the calls it brings what no call tells, agents/_original.py.
+llm/REPLAY says so: {"of": the original's name, "profiles": {role: [profile, model] that it asked, the last first},
+"lost": the calls that it paid for and has no file of any more}. Beside the calls it brings what no call tells, see
+agents/_original.py.
 """
 
 from __future__ import annotations
@@ -103,16 +104,17 @@ def calls(box: Mailbox) -> frozenset[str]:
     return look.replies | look.dead
 
 
-def profiles(box: Mailbox, given_up: Iterable[str], paid: Mapping[str, int]) -> dict[str, list[str]]:
-    """The profiles that each role asked, the last one first; `paid`: the number of a call's last attempt."""
-    last: dict[str, dict[str, int]] = defaultdict(dict)
+def profiles(box: Mailbox, given_up: Iterable[str], paid: Mapping[str, int]) -> dict[str, list[tuple[str, str]]]:
+    """(profile, model) that each role asked, the last ones first; `paid`: the number of a call's last attempt."""
+    last: dict[str, dict[tuple[str, str], int]] = defaultdict(dict)
     found = [(id, (box.reply(id) or {})["call"]) for id in box.listing().replies]
     for id in given_up:
         where = f"{SERVICE}/inbox/{id}.json"
         found.append((id, files.parse(files.read_bytes(f"{id}.json", dir_fd=box.inbox_fd), where)))
     for id, call in found:
-        last[call["role"]][call["model"]] = max(paid.get(id, 0), last[call["role"]].get(call["model"], 0))
-    return {role: sorted(own, key=lambda name: (-own[name], name)) for role, own in sorted(last.items())}
+        asked = call["profile"], call["model"]
+        last[call["role"]][asked] = max(paid.get(id, 0), last[call["role"]].get(asked, 0))
+    return {role: sorted(own, key=lambda one: (-own[one], one)) for role, own in sorted(last.items())}
 
 
 def copy(source_fd: int, target_fd: int, id: str) -> None:

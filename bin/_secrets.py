@@ -7,6 +7,7 @@ machine's own models use may have any form: they are looked for as they are, and
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -41,6 +42,7 @@ _FORMS = [
 ]
 LONGEST = 512  # bytes; no form above is longer, so blocks that overlap by this much hide none
 BEFORE = 2  # bytes before a finding that say whether a word begins there
+_WHOLE = [re.compile(form.pattern + rb"[A-Za-z0-9_-]*") for _, form, _ in _FORMS]  # to the end of the word, to hide it
 SHOWN = 8  # characters of a finding that are told: enough to find it, too few to use it
 
 
@@ -98,3 +100,22 @@ def found_in(data: bytes, own: Sequence[bytes] = ()) -> list[str]:
     """What looks like a secret in some bytes, and where one of `own` stands in them."""
     scanner = Scanner(own)
     return [*scanner.feed(data), *scanner.end()]
+
+
+def new_in_name(name: str, own: Sequence[bytes] = ()) -> list[str]:
+    """What looks like a secret in a file's name, but for what the name of its folder holds: that is told by itself."""
+    found = found_in(os.fsencode(name), own)
+    if found:
+        found = found[len(found_in(os.fsencode(os.path.dirname(name)), own)) :]
+    return [said.partition(": ")[2] for said in found]
+
+
+def masked(text: str, own: Sequence[bytes] = ()) -> str:
+    """`text` without what looks like a secret in it, or is one of `own`: a line that is told may name a file."""
+    data = os.fsencode(text)
+    for key in sorted(own, key=len, reverse=True):
+        data = data.replace(key, "…".encode())
+    for (first, _, _), whole in zip(_FORMS, _WHOLE, strict=True):
+        if first in data:
+            data = whole.sub(lambda match: match[0][:SHOWN] + "…".encode(), data)
+    return os.fsdecode(data)

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from _tell import Trouble
+from agents import _budget
 from agents._ask import SERVICE, Asker
 from agents._codes import BUSY, FAILED
 from agents._config import Config, ConfigError
+from agents._goal import Goal
 from agents._original import is_replayed
 from agents.llm import CALLS_FD
 from agents.models.keys import key_variables, lacking
@@ -84,11 +86,11 @@ class Served:
         return not all(box.answered(id) or box.is_dead(id) for id in self._asked)
 
     def _start(self) -> None:
-        check_keys(self.run.folder, self.config)
+        check_keys(self.run.folder, self.config, _budget.goal_of(self.run))
         read, self._pipe = os.pipe2(os.O_CLOEXEC)
         argv = [sys.executable, "-P", "-m", "agents.llm", str(self.run.folder), "--watch"]
         argv += ["--config", str(self.config.folder.absolute())]
-        keys = key_variables(profiles(self.config.infra).values())
+        keys = key_variables(_budget.enabled(self.run, self.config).values())
         env = clean_environment({**keys, "PYTHONPATH": _start.ROOT, CALLS_FD: str(read)})
         try:  # in a session of its own: Ctrl-C and a lost terminal are the command's, which ends it by the pipe
             self._child = subprocess.Popen(
@@ -144,7 +146,7 @@ def is_served(run: Run) -> bool:
     return locks.is_held(run.folder / SERVICE / NAME)
 
 
-def check_keys(folder: Path, config: Config) -> None:
+def check_keys(folder: Path, config: Config, goal: Goal) -> None:
     """Raise ConfigError where the llm agent of a run, there or not yet there, would lack the key of a profile."""
-    if not is_replayed(folder) and (none := lacking(profiles(config.infra).values())):
+    if not is_replayed(folder) and (none := lacking(profiles(config.infra, goal.budget).values())):
         raise ConfigError(none)

@@ -52,29 +52,34 @@ class Entry(NamedTuple):
         return KINDS.get(stat.S_IFMT(self.status.st_mode), "a device")
 
 
-def children(root: Path, under: str = "") -> list[Entry]:
-    """What lies in the folder root/under, sorted; what goes away meanwhile is left out."""
+def ignore(name: str) -> None:
+    """What went away while a run was walked may be left out."""
+
+
+def children(root: Path, under: str = "", gone: Callable[[str], None] = ignore) -> list[Entry]:
+    """What lies in the folder root/under, sorted; what goes away meanwhile is left out, and `gone` is told its name."""
     found = []
     try:
         with os.scandir(root / under) as entries:
             names = sorted(one.name for one in entries)
     except FileNotFoundError:
+        gone(under)
         return []
     for name in names:
         name = f"{under}/{name}" if under else name
         try:
             found.append(Entry(name, os.lstat(root / name)))
         except FileNotFoundError:
-            continue
+            gone(name)
     return found
 
 
-def walk(root: Path, under: str = "") -> Iterator[Entry]:
-    """Everything below the folder root/under, sorted, folders before what is in them."""
-    for entry in children(root, under):
+def walk(root: Path, under: str = "", gone: Callable[[str], None] = ignore) -> Iterator[Entry]:
+    """Everything below the folder root/under, sorted, folders before what is in them; `gone` as in `children`."""
+    for entry in children(root, under, gone):
         yield entry
         if entry.is_folder:
-            yield from walk(root, entry.name)
+            yield from walk(root, entry.name, gone)
 
 
 def mailboxes(run: Run) -> list[str]:
@@ -86,6 +91,11 @@ def is_plain(mailbox: Path) -> bool:
     """True if a mailbox and its parts are folders (or not there yet), not links to some: only then may it be opened."""
     parts = [mailbox, *(mailbox / part for part in PARTS)]
     return all(not path.is_symlink() and (path.is_dir() or not path.exists()) for path in parts)
+
+
+def missing(mailbox: Path) -> list[str]:
+    """The parts that a mailbox lacks. Opening it would make them, so whoever only looks must ask before."""
+    return [part for part in PARTS if not (mailbox / part).is_dir()]
 
 
 def is_leftover(name: str) -> bool:
@@ -108,6 +118,8 @@ def findings(run: Run, live: bool, at: Callable[[str], None], own: Sequence[byte
                 yield Finding(entry.name, "is a draft that a killed writer left; nobody reads it", harm=False)
         elif what := foreign(entry, known):
             yield Finding(entry.name, what)
+        for what in _secrets.new_in_name(entry.name, own):
+            yield Finding(entry.name, f"its name {what}; rename it")
         if entry.is_file:
             yield from secrets(run.folder, entry.name, own)
 

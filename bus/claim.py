@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SETTLE_S = 1.0  # what is wrong must stay so this long: `cp` may still be writing, what is remembered of a file be old
 # A service's request is made executable while it is worked on: with no lock held, `ls -l` shows that its agent died.
 BEGUN = stat.S_IXUSR
+_EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 
 _open: set[Claim] = set()
 
@@ -126,19 +127,17 @@ class Claim:
 
     def _note_begun(self, mode: int) -> None:
         """Leave a trace for the case of a death, without a folder a message; and count the death that left one."""
-        self._mode = stat.S_IMODE(mode) & ~BEGUN
-        try:
-            if mode & BEGUN and self._mark(self._mode):  # else nobody took it off, and it tells of no death
-                tries.begin(self.work)  # a try with no crash.json
-                self.tried = True
-        finally:
-            self._mark(self._mode | BEGUN)
+        self._mode = stat.S_IMODE(mode) & ~_EXECUTABLE
+        if mode & BEGUN and self._chmod(mode ^ stat.S_IXGRP):  # else nobody could take it off, and it tells of no death
+            tries.begin(self.work)  # a try with no crash.json
+            self.tried = True
+        self._chmod(self._mode | BEGUN)
 
-    def _mark(self, mode: int) -> bool:
-        """Set or take off the mark; False where that changes nothing: another user's file, or no modes are kept."""
+    def _chmod(self, mode: int) -> bool:
+        """Change who may execute the request; False where that changes nothing: no modes, or another user's file."""
         with contextlib.suppress(PermissionError):
-            os.fchmod(self.descriptor, mode)
-        return not (os.fstat(self.descriptor).st_mode ^ mode) & BEGUN
+            os.fchmod(self.descriptor, stat.S_IMODE(mode))
+        return not (os.fstat(self.descriptor).st_mode ^ mode) & _EXECUTABLE
 
     def begin(self) -> Path:
         """Begin a try: returns work/ID/try-N, with out/ in it and kept/ beside it."""
@@ -252,7 +251,7 @@ class Claim:
         """Give the request back as it is; the next claimant goes on with what was kept."""
         if self._mode:
             with contextlib.suppress(OSError):  # such as a disk that can only be read by now
-                self._mark(self._mode)
+                self._chmod(self._mode)
         self.close()
 
     def close(self) -> None:

@@ -56,6 +56,7 @@ TOOLS = {
     "wrong": lambda: {"content": "no list", "isError": "perhaps"},
     "fails": lambda: text("the disk is on fire") | {"isError": True},
     "echo": lambda: text("echoed"),
+    "page": lambda: text(os.environ.get("PAGE", "")),
 }
 
 

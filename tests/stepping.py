@@ -42,10 +42,10 @@ class Stepping(Asking):
                 document["flow"][step]["tools"] = list(servers)
             (self.config / f"{name}.yaml").write_text(yaml.safe_dump(document))
 
-    def reply(self, step: str, artifacts: dict[str, Any]) -> None:
-        """Answer a step's request of round 1 as its agent would: lists as rows, texts as they are."""
-        mailbox = Run(self.folder).mailbox(step)
-        mailbox.put("r1", {"schema": "request.v1", "id": "r1", "step": step, "round": 1})
+    def reply(self, step: str, artifacts: dict[str, Any], round: int = 1) -> None:
+        """Answer a step's request as its agent would: lists as rows, texts as they are."""
+        mailbox, id = Run(self.folder).mailbox(step), f"r{round}"
+        mailbox.put(id, {"schema": "request.v1", "id": id, "step": step, "round": round})
         (claim,) = mailbox.claims()
         claim.begin()
         for name, value in artifacts.items():
@@ -64,9 +64,9 @@ class Stepping(Asking):
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended
 
-    def out(self, step: str, name: str) -> Any:
+    def out(self, step: str, name: str, round: int = 1) -> Any:
         """An artifact of a step: a document, rows or text, by its name."""
-        text = (self.folder / step / "outbox" / "r1" / name).read_text("utf-8")
+        text = (self.folder / step / "outbox" / f"r{round}" / name).read_text("utf-8")
         if name.endswith(".jsonl"):
             return [json.loads(line) for line in text.splitlines()]
         return json.loads(text) if name.endswith(".json") else text

@@ -53,9 +53,9 @@ def agents_of(run: Path) -> set[int]:
     return found
 
 
-def put(there: Asking, text: str, role: str = "teacher", model: str = "one") -> str:
+def put(there: Asking, text: str, role: str = "teacher", profile: str = "one") -> str:
     """A call that some step of the run waits for."""
-    call = calls.question(role, model, [{"role": "user", "content": text}], {"max_tokens": 100}, step="20-sum")
+    call = calls.question(role, profile, "m", [{"role": "user", "content": text}], {"max_tokens": 100}, step="20-sum")
     (id,) = there.asker("20-sum").put([call])
     return id
 
@@ -131,7 +131,8 @@ def test_a_pilot_answers_its_own_questions_alone(tmp_path: Path) -> None:
         quoting.write("infra", infra | {"budget": {"usd": 0.05}})
         box = quoting.run / "llm" / "inbox"
         messages = [{"role": "user", "content": "Who waits here?"}]
-        call = calls.question("teacher", "one", messages, {"max_tokens": 100, "temperature": 0.7}, step="30-generate")
+        parameters = {"max_tokens": 100, "temperature": 0.7}
+        call = calls.question("teacher", "one", "scripted", messages, parameters, step="30-generate")
         (box / f"{calls.hash_of(call)}.json").write_text(json.dumps(call))
         assert quoting.quote("--pilot").returncode == 100
         assert not [one for one in server.asked() if "Who waits here?" in str(one["body"])] and server.asked()
@@ -252,7 +253,7 @@ def test_a_quote_needs_no_key_and_a_pilot_does(tmp_path: Path, monkeypatch: pyte
 
 def test_a_replayed_run_needs_no_key(there: Asking, server: Scripted) -> None:
     keyed(there)
-    (there.llm / "REPLAY").write_text('{"profiles": {"teacher": ["one"]}, "lost": []}')
+    (there.llm / "REPLAY").write_text('{"profiles": {"teacher": [["one", "scripted"]]}, "lost": []}')
     returned, out, err = ended(start(there, "supervise", str(there.folder)))
     assert returned == 0 and "done" in out, out + err
     returned, _, err = ended(start(there))

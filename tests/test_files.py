@@ -1,15 +1,20 @@
 """Bytes on disk: whole or not at all; what is read is a regular file; a lock lasts as long as it is held."""
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents._publish import publish_path
+from agents._run import sweep_folder
 from bus import files, locks
 from bus.files import BadFile
 from tests.processes import environment, run
@@ -71,6 +76,35 @@ def test_publish_is_new_or_nothing(tmp_path: Path, nameless: int, monkeypatch: p
     assert (tmp_path / "a.json").read_bytes() == b"first"
     assert os.stat(tmp_path / "a.json").st_nlink == 1
     assert os.listdir(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize("sweeps", [1, 2])
+def test_a_draft_that_is_swept_is_written_once_more(
+    tmp_path: Path, sweeps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run is started beside a living writer, on a file system whose drafts have names."""
+    monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY)
+    link, linked = os.link, Counter[str]()
+
+    def link_after_sweep(source: str, name: str, **more: Any) -> None:
+        linked[name] += 1
+        if name == "b" and linked[name] <= sweeps:
+            sweep_folder(folder_fd)
+        link(source, name, **more)
+
+    monkeypatch.setattr(os, "link", link_after_sweep)
+    folder_fd = os.open(tmp_path, files.FOLDER)
+    items = [(name, name.encode()) for name in "abc"]
+    if sweeps == 1:
+        assert files.publish_many(folder_fd, items) == []
+        assert files.publish_many(folder_fd, [*items, ("d", b"d")]) == ["a", "b", "c"]
+        files.publish(folder_fd, "e", b"e")
+    else:
+        with pytest.raises(FileNotFoundError):
+            files.publish_many(folder_fd, items)
+    os.close(folder_fd)
+    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert found == {name: name for name in ("abcde" if sweeps == 1 else "a")}
 
 
 def test_publish_path_says_whether_it_is_new(tmp_path: Path) -> None:
@@ -215,6 +249,42 @@ def test_a_lock_is_seen_where_the_file_may_only_be_read(tmp_path: Path) -> None:
     code += "os.getuid() or os.setuid(65534)\nprint(locks.is_held('a'))"
     shown = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert shown.stdout == "True\n", shown.stderr
+    os.close(descriptor)
+
+
+def test_flock_where_there_is_no_other_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel refuses an unknown command as it refuses these on a file system that has none: EINVAL."""
+    monkeypatch.setattr(fcntl, "F_OFD_SETLK", 9999)
+    monkeypatch.setattr(fcntl, "F_OFD_GETLK", 9999)
+    path = tmp_path / "a"
+    path.touch(mode=0o644)
+    first, second = (os.open(path, os.O_RDWR) for _ in range(2))
+    assert not locks.is_held(path) and locks.take(first)
+    assert locks.is_held(path) and not locks.take(second)
+    os.close(first)
+    assert not locks.is_held(path) and locks.take(second)
+    os.close(second)
+
+
+def test_what_cannot_be_tested_is_not_taken_by_the_other_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a"
+    path.touch()
+    with monkeypatch.context() as context:
+        context.setattr(fcntl, "F_OFD_GETLK", 9999)
+        assert not locks.is_held(path), "and no error of a lock that needs a file open for writing"
+        descriptor = os.open(path, os.O_RDWR)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        assert locks.is_held(path)
+        os.close(descriptor)
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    descriptor = os.open(path, os.O_RDWR)
+    monkeypatch.setattr(fcntl, "fcntl", no_locks)
+    for call in (lambda: locks.take(descriptor), lambda: locks.is_held(path)):
+        with pytest.raises(OSError, match="No locks available"):
+            call()
     os.close(descriptor)
 
 

@@ -70,6 +70,8 @@ def test_every_form_is_blotted_out(before: bytes, after: bytes) -> None:
         data.hex(),
         data.hex().upper(),
         KEY[::-1],
+        "".join(f"\\u{ord(one):04x}" for one in KEY),
+        json.dumps("".join(f"\\u{ord(one):04X}" for one in KEY)),
     ):
         assert text != blotter.clean(text) and BLOT in blotter.clean(text)
         for form in blotter.forms:

@@ -238,7 +238,7 @@ def test_a_replayed_run_sends_nothing(tmp_path: Path) -> None:
         there = Asking(tmp_path, {"one": profile(server.url)})
         with there.agent():
             answer = there.ask("Who is it?")
-    (there.llm / "REPLAY").write_text('{"profiles": {"teacher": ["one"]}, "lost": []}')
+    (there.llm / "REPLAY").write_text('{"profiles": {"teacher": [["one", "scripted"]]}, "lost": []}')
     assert there.ask("Who is it?") == answer
     with pytest.raises(NotReplayed, match=r"llm/outbox/[0-9a-f]{40}.json: is not among the replayed calls"):
         there.ask("Who else?")

@@ -1,5 +1,6 @@
 """The protocol of one mailbox: put, claim, commit, fail, give up, and what every state looks like."""
 
+import errno
 import json
 import os
 import shutil
@@ -7,10 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,6 +88,64 @@ def test_put_refuses_what_breaks_the_schema(step_box: Mailbox, ask) -> None:
     with pytest.raises(schema.Invalid):
         step_box.put("r1", {**ask(), "id": "\udc80"})
     assert os.listdir(step_box.folder / "inbox") == []
+
+
+def test_what_the_claim_would_refuse_is_not_asked(step_box: Mailbox, service_box: Mailbox, ask) -> None:
+    wrong: list[tuple[Mailbox, str, Any, str]] = [
+        (service_box, "q", {"id": "p"}, "its id is 'p', not 'q'"),
+        (service_box, "q", [1], "is not a JSON object"),
+        (step_box, "r1", ask(2), "its id is 'r2', not 'r1'"),
+        (step_box, "r1", ask(1, "20-other"), "its step is '20-other', not '10-first'"),
+    ]
+    for box, id, document, why in wrong:
+        with pytest.raises(schema.Invalid, match=why):
+            box.put(id, document)
+        with pytest.raises(schema.Invalid, match=why):
+            box.put_many([("r7", ask(7, box.name)), (id, document)])
+        assert os.listdir(box.folder / "inbox") == []
+    assert service_box.put("q", {"id": "q", "step": "20-other"})  # whose step asks is a service's own affair
+
+
+def test_many_are_asked_in_batches_and_each_once(service_box: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "BATCH", 2)
+    service_box.put("q1", {"n": 1})
+    service_box.put("q4", {"n": 4})
+    claim = service_box.claim("q4")
+    assert claim is not None and claim.commit_file({})
+    every = [(f"q{n}", {"n": n}) for n in range(7)]
+    assert service_box.put_many(every) == 5
+    assert service_box.put_many(every) == 0
+    assert sorted(service_box.listing().requests) == ["q0", "q1", "q2", "q3", "q5", "q6"]
+    with pytest.raises(Conflict, match="q6: a request"):
+        service_box.put_many([*every[:-1], ("q6", {"n": 60})])
+    with pytest.raises(Conflict, match="q4: a reply"):
+        service_box.put_many([("q4", {"n": 40})])
+
+
+@pytest.mark.parametrize("how", ["answered", "taken back"])
+def test_a_request_that_goes_while_it_is_asked_again_is_looked_at_again(
+    service_box: Mailbox, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+    service_box.put("q", {"ask": 1})
+
+    def meanwhile(*which: Any, **more: Any) -> None:
+        monkeypatch.undo()
+        try:
+            link(*which, **more)
+        finally:
+            if how == "answered":
+                claim = service_box.claim("q")
+                assert claim is not None and claim.commit_file({})
+            else:
+                service_box.withdraw("q")
+
+    monkeypatch.setattr(os, "link", meanwhile)
+    if how == "answered":
+        with pytest.raises(Conflict, match="q: a reply for other content"):
+            service_box.put("q", {"ask": 2})
+    else:
+        assert service_box.put("q", {"ask": 2}) is True and service_box.put("q", {"ask": 2}) is False
 
 
 # -- claim --------------------------------------------------------------------------------------------------
@@ -280,6 +341,16 @@ def test_names_that_are_no_text_and_hidden_names(service_box: Mailbox) -> None:
     assert len(service_box.listing().dead) == 1
 
 
+def test_a_second_name_that_is_gone_at_the_next_look_was_none(service_box: Mailbox) -> None:
+    """So it is where a file system still remembers the draft that a putter has just removed."""
+    service_box.put("q", {"ask": 1})
+    (service_box.folder / "remembered").hardlink_to(service_box.folder / "inbox/q.json")
+    assert service_box.claim("q") is None and not service_box.is_dead("q")
+    (service_box.folder / "remembered").unlink()
+    claim = service_box.claim("q")
+    assert claim is not None and claim.request == {"ask": 1} and not service_box.unsettled
+
+
 def test_a_draft_of_a_killed_putter_is_no_hard_link(service_box: Mailbox) -> None:
     inbox = service_box.folder / "inbox"
     (inbox / ".draft-1-abc").write_text("{}")
@@ -374,6 +445,61 @@ def test_a_folder_without_a_reply_is_no_reply(step_box: Mailbox, ask) -> None:
     claim.release()
 
 
+@pytest.mark.parametrize("what", [Path.mkdir, lambda path: path.symlink_to("nothing"), os.mkfifo])
+def test_what_is_no_file_is_no_reply_of_a_service(service_box: Mailbox, what: Callable[[Path], object]) -> None:
+    service_box.put("q", {"ask": 1})
+    foreign = service_box.folder / "outbox/q.json"
+    what(foreign)
+    for _ in range(2):
+        assert service_box.state("q") == "waiting" and service_box.put("q", {"ask": 1}) is False
+        claim = service_box.claim("q")
+        assert claim is not None
+        with pytest.raises(FileExistsError, match=r"echo/outbox/q\.json: is there but is no reply; move it away"):
+            claim.commit_file({"answer": 1})
+        claim.release()
+    foreign.rename(service_box.folder / "away")
+    claim = service_box.claim("q")
+    assert claim is not None and claim.commit_file({"answer": 1}) and service_box.state("q") == "done"
+
+
+@pytest.mark.parametrize("kind", ["step", "service"])
+def test_a_reply_that_may_not_be_durable_leaves_its_request(kind: str, request, ask, monkeypatch) -> None:
+    """fsync tells of an error once: that the next one succeeds says nothing of the reply."""
+    box: Mailbox = request.getfixturevalue(f"{kind}_box")
+    box.put("r1", ask(1, box.name))
+    claim, fsync, failed = box.claim("r1"), os.fsync, list[int]()
+    assert claim is not None
+
+    def fails_once(descriptor: int) -> None:
+        if descriptor == box.outbox_fd and not failed:
+            failed.append(descriptor)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
+
+    if box.folders:
+        claim.begin()
+    monkeypatch.setattr(os, "fsync", fails_once)
+    with pytest.raises(OSError, match="Input/output error"):
+        claim.commit_folder(FACTS) if box.folders else claim.commit_file({})
+    claim.fail(ERROR)  # as an agent does
+    assert box.state("r1") == "done" and list(box.claims()) == [] and failed
+    assert os.listdir(box.folder / "inbox") == ["r1.json"]
+    with closing(Mailbox(box.folder, folders=box.folders, request=None, reply=None)) as later:
+        assert list(later.claims()) == []
+    assert os.listdir(box.folder / "inbox") == []
+
+
+def test_a_reply_that_nobody_could_read_is_not_committed(step_box: Mailbox, ask, monkeypatch) -> None:
+    step_box.put("r1", ask())
+    claim = step_box.claim("r1")
+    assert claim is not None
+    (claim.begin() / "out/answer.txt").touch()
+    monkeypatch.setattr(files, "MAX_DOCUMENT", 400)
+    with pytest.raises(BadFile, match=r"reply\.json: \d+ bytes, more than the 400 that a document may have"):
+        claim.commit_folder(FACTS)
+    assert step_box.state("r1") == "running" and os.listdir(step_box.folder / "outbox") == []
+
+
 def test_a_reply_that_is_a_link_is_no_reply(step_box: Mailbox, ask, tmp_path: Path) -> None:
     step_box.put("r1", ask())
     finish(step_box, "r1")
@@ -383,9 +509,13 @@ def test_a_reply_that_is_a_link_is_no_reply(step_box: Mailbox, ask, tmp_path: Pa
     assert step_box.put("r1", ask()) is True
 
 
-def test_what_is_no_artifact_is_refused(step_box: Mailbox, ask) -> None:
+def test_what_is_no_artifact_is_refused(step_box: Mailbox, ask, tmp_path: Path) -> None:
     step_box.put("r1", ask())
+    (tmp_path / "scratch").mkdir()
     makers = [
+        lambda out: (out.rmdir(), out.symlink_to(tmp_path / "scratch")),
+        lambda out: (out.rmdir(), out.symlink_to(tmp_path / "nothing")),
+        lambda out: (out.rmdir(), out.touch()),
         lambda out: (out / "link").symlink_to("/etc/passwd"),
         lambda out: (out / "folder").symlink_to("/etc"),
         lambda out: os.mkfifo(out / "fifo"),
@@ -401,7 +531,8 @@ def test_what_is_no_artifact_is_refused(step_box: Mailbox, ask) -> None:
         with pytest.raises(BadFile):
             claim.commit_folder(FACTS)
         claim.fail({**ERROR, "kind": "stopped"})
-    assert os.listdir(step_box.folder / "outbox") == []
+    assert os.listdir(step_box.folder / "outbox") == os.listdir(tmp_path / "scratch") == []
+    assert os.listdir(step_box.folder / "inbox") == ["r1.json"]
 
 
 @pytest.mark.parametrize("moment", ["before the request went", "before the work went"])
@@ -445,6 +576,29 @@ def test_the_wait_passes(service_box: Mailbox) -> None:
     service_box.postpone("q", 0.2)
     assert service_box.claim("q") is None
     eventually(lambda: service_box.claim("q"), "claimed after its wait")
+
+
+def test_every_thread_may_put_requests_off(service_box: Mailbox) -> None:
+    """As the service of models does, whose calls end in threads."""
+    together, often = threading.Barrier(16), sys.getswitchinterval()
+
+    def put_off(n: int) -> None:
+        together.wait()
+        for k in range(200):
+            service_box.postpone(f"q{n}-{k}", 100.0)
+
+    threads = [threading.Thread(target=put_off, args=(n,)) for n in range(16)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+    finally:
+        sys.setswitchinterval(often)
+    asked = [f"q{n}-{k}" for n in range(16) for k in range(200)]
+    service_box.put_many((id, {}) for id in asked)
+    assert list(service_box.claims()) == [] and 0 < service_box.postponed() <= 100.0
 
 
 def test_failed_tries_are_told_in_the_reply(step_box: Mailbox, ask) -> None:
@@ -538,6 +692,30 @@ def test_a_service_leaves_no_folder_until_a_try_has_failed(service_box: Mailbox)
     claim.fail({**ERROR, "where": "echo"})
     assert os.listdir(service_box.folder / "work/q") == ["try-1"]
     assert service_box.state("q") == "failed"
+
+
+def forbidden(descriptor: int, mode: int) -> None:
+    raise PermissionError
+
+
+@pytest.mark.parametrize("chmod", [lambda descriptor, mode: None, forbidden])
+def test_a_mark_that_nobody_can_take_off_is_no_death(service_box: Mailbox, chmod, monkeypatch) -> None:
+    """As on a file system that keeps no modes, or of another user's file."""
+    service_box.put("q", {})
+    (service_box.folder / "inbox/q.json").chmod(0o755)
+    monkeypatch.setattr(os, "fchmod", chmod)
+    for _ in range(tries.DEATHS + 2):
+        claim = service_box.claim("q")
+        assert claim is not None and os.listdir(service_box.folder / "work") == []
+        claim.release()
+    monkeypatch.undo()
+    for deaths in range(1, tries.DEATHS + 1):
+        claim = service_box.claim("q")  # begins with the mark of the one before
+        assert (claim is not None) == (deaths < tries.DEATHS)
+        assert len(tries.all_tries(service_box.work("q"))) == deaths
+        if claim:
+            claim.close()
+    assert service_box.is_dead("q")
 
 
 def test_a_crash_json_that_a_child_left_is_replaced(step_box: Mailbox, ask) -> None:

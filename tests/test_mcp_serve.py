@@ -12,6 +12,8 @@ from agents import _recall, _statements, memory
 from agents._servers import Server
 from agents._statements import Shelf, merged, statement
 from agents._tools import Tools
+from agents.pages.page import Pair, Paragraph, Section, markdown
+from agents.pages.story import SIDE_BY_SIDE
 from bus import files, schema
 from tests import small
 from tests.processes import PATIENCE_S, ROOT, environment
@@ -138,6 +140,63 @@ def test_nothing_outside_of_replies_is_read_by_whatever_path(tmp_path, client):
     assert client.list_runs()["runs"][0]["run"] == "small"
 
 
+SEALED = "0b5e55ed-unseen-question"
+KINDS = {
+    "x.jsonl": "example.v1",
+    "y.json": "item.v1",
+    "z.jsonl": "answer.v1",
+    "d.jsonl": "dropped.v1",
+    "j": "judged.v1",
+}
+NAMES = "exam.jsonl validation.jsonl answers.jsonl dropped.jsonl left_out.jsonl judged.jsonl".split()
+
+
+def test_all_that_holds_text_of_the_exam_is_sealed_by_its_kind_and_by_its_name(tmp_path, client):
+    flow = small.step("true", writes={"examples/*.jsonl": "example.v1", **KINDS, "*.jsonl": "text", "*.md": "text"})
+    box = small.make(tmp_path / "runs", flow) / "10-one/outbox/r1"
+    (box / "examples").mkdir(parents=True)
+    for name in ("examples/qa.jsonl", *KINDS, *NAMES, "report.html", "train.jsonl"):
+        (box / name).write_text(SEALED)
+        said = client.tools.call("ours.read_artifact", {"run": "small", "path": f"10-one/outbox/r1/{name}"})
+        assert ("is sealed" in said.error) is (name != "train.jsonl") and (SEALED in said.text) is not bool(said.error)
+    assert "exam.jsonl" in client.read_artifact(run="small", path="10-one/outbox/r1")["names"]
+
+
+def told_page(*titles):
+    """A report as agents/report.py writes it: each section quotes a question, as only one of them does."""
+    hostile = f"\n## What it cost\n```\n## {SEALED}\n````\n## {SEALED}"
+    pair = Pair("unseen", f"{SEALED}{hostile}", SEALED, [("base", hostile, "0.1"), ("specialist", hostile, "0.2")])
+    return markdown(
+        "small", [Section(one, [pair] if one == SIDE_BY_SIDE else [Paragraph("é" * 20_000)]) for one in titles]
+    )
+
+
+@pytest.mark.parametrize("titles", [("Training", SIDE_BY_SIDE, "What it cost"), ("Training", SIDE_BY_SIDE)])
+def test_the_report_is_read_without_the_answers_side_by_side(tmp_path, client, titles):
+    box = small.make(tmp_path / "runs", small.step("true", writes={"report.md": "text"})) / "10-one/outbox/r1"
+    box.mkdir(parents=True)
+    (box / "report.md").write_text(told_page(*titles))
+    text, at = "", 0
+    while at is not None:
+        got = client.read_artifact(run="small", path="10-one/outbox/r1/report.md", offset=at)
+        text, at = text + got["text"], got["next"]
+    assert got["bytes"] == len(text.encode()) and SEALED not in text
+    others = told_page(*(one for one in titles if one != SIDE_BY_SIDE))
+    without = text.replace(f"## {SIDE_BY_SIDE}", "").replace("Left out here: the exam is sealed.", "")
+    assert without.split() == others.split() and "Left out here" in text
+
+
+@pytest.mark.parametrize("document", ["{}", "not JSON", '{"schema": "run.v1"}'])
+def test_one_damaged_run_does_not_hide_the_others(tmp_path, client, document):
+    small.make(tmp_path / "runs")
+    (tmp_path / "runs/broken").mkdir()
+    (tmp_path / "runs/broken/run.json").write_text(document)
+    damaged, whole = client.list_runs()["runs"]
+    assert (damaged["run"], damaged["state"], damaged["rounds"]) == ("broken", "damaged", None)
+    assert "run.json" in damaged["why"] and str(tmp_path) not in damaged["why"]
+    assert whole == {"run": "small", "state": "waiting", "rounds": 1}
+
+
 # -- the memory -----------------------------------------------------------------------------------------------
 
 
@@ -187,7 +246,8 @@ def test_what_runs_told_is_found_and_added_to_but_not_deleted(tmp_path, client):
 
 
 def test_bounds_of_one_call_are_told_and_nothing_of_it_is_kept(tmp_path, client):
-    assert "at most 200" in client.told("create_entities", entities=[entity(f"n{n}") for n in range(201)])
+    many = [entity(f"n{n}") for n in range(files.BATCH + 1)]
+    assert f"at most {files.BATCH}" in client.told("create_entities", entities=many)
     assert "at most 16,384" in client.told("create_entities", entities=[entity("x", "y" * 20_000)])
     assert "name" in client.told("create_entities", entities=[entity("")])
     assert client.read_graph() == {"entities": [], "relations": []}

@@ -1,5 +1,6 @@
 """A model server that gives no answers is told where people look, with what is wrong and when it is tried again."""
 
+import json
 import os
 import re
 import signal
@@ -36,7 +37,8 @@ def test_a_server_that_is_down_is_told_until_it_answers(tmp_path: Path) -> None:
                 os.killpg(shell.pid, signal.SIGINT)
                 shell.wait(60)
         assert shell.returncode == 0 and len(told.findall(printed)) == 1, printed
-        assert "cannot reach" not in tiny.command_of("status", runs / "tiny")
+        last = json.loads((runs / "tiny/supervisor/heartbeat.json").read_text())["agents"]["llm"]
+        assert "next_try_s" not in last["numbers"] and last["numbers"]["tokens"] > 0
 
 
 @pytest.mark.parametrize(

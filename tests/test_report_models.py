@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from agents._config import BY_HAND
 from agents.models.bill import Bill, Line, bill
 from agents.pages import calls, story
 from agents.pages.page import Paragraph, markdown
@@ -86,6 +87,22 @@ def test_the_report_tells_calls_tokens_dollars_and_what_was_left_out(tmp_path: P
 def test_a_run_that_asked_no_model_has_no_word_about_models() -> None:
     without, empty = told(), dataclasses.replace(told(), spent=Bill())
     assert pages(without) == pages(empty) and "## Models" not in pages(without)[0]
+
+
+def test_whom_somebody_asked_by_hand_is_paid_and_has_not_spoken_for_the_run(tmp_path: Path) -> None:
+    with Scripted(tmp_path / "server", rules=[{"when": {"words": "Refuse it."}, "text": "I cannot."}]) as server:
+        there = Stepping(tmp_path, GOAL, {"one": profile(server.url)}, "teacher", "judge")
+        measured(there)
+        with there.agent():
+            for text in ("Say it.", "Refuse it."):
+                there.asker(BY_HAND).one("teacher", question(text))
+        there.step("report")
+        spent, text = bill(there.llm), there.out("70-report", "report.md")
+        assert not spent.spoke and not spent.useless and len(spent.lines[BY_HAND, "one"].calls) == 2
+        assert story.TEACHER in text.replace("\\", "") and f"| {BY_HAND} | one | 2 |" in text and "Role " not in text
+        with there.agent():
+            there.asker("30-generate").one("teacher", question("Write it."))
+        assert bill(there.llm).spoke == {"teacher": {("one", "scripted")}}
 
 
 def test_a_reservation_that_nobody_settled_is_unknown_and_torn_lines_are_passed_over(tmp_path: Path) -> None:

@@ -224,6 +224,31 @@ def test_sweep_removes_drafts_alone(a_run: Run) -> None:
     assert os.listdir(a_run.folder / "echo/outbox") == []
 
 
+def test_sweep_removes_half_made_runs_of_this_name_alone(a_run: Run) -> None:
+    runs = a_run.folder.parent
+    others = [".new-tiny-two-0123abcd", ".new-tin-0123abcd", "new-tiny-0123abcd", ".new-tiny-0123abcd-x"]
+    for name in [".new-tiny-0123abcd", *others]:
+        (runs / name / "10-make").mkdir(parents=True)
+    sweep(a_run)
+    assert sorted(os.listdir(runs)) == sorted(["tiny", *others])
+
+
+def test_who_makes_a_run_that_another_made_and_started_meanwhile_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync_tree = files.sync_tree
+
+    def late(folder: Path) -> None:
+        monkeypatch.undo()
+        sweep(create_run(tmp_path / "tiny", "a goal\n", 7, FLOW, SERVICES, "1"))
+        sync_tree(folder)
+
+    monkeypatch.setattr(files, "sync_tree", late)
+    with pytest.raises(FileExistsError):
+        create_run(tmp_path / "tiny", "another\n", 7, FLOW, SERVICES, "1")
+    assert os.listdir(tmp_path) == ["tiny"] and (tmp_path / "tiny/goal.md").read_text() == "a goal\n"
+
+
 def test_round_of() -> None:
     assert [round_of(id) for id in ("r1", "r12", "r0", "r01", "x1", "r", "r1a", "1")] == [1, 12] + [None] * 6
 

@@ -58,6 +58,30 @@ def test_dead_calls_are_summed_by_reason(tmp_path: Path) -> None:
     assert "stop the run (touch " in budget and budget.endswith("what was answered is not paid again")
 
 
+def test_steps_that_went_without_answers_are_named_with_what_brings_them(tmp_path: Path) -> None:
+    def answered(step: str, **lacks: int) -> None:
+        (claim,) = run.mailbox(step).claims()
+        facts = {"read": {}, "seconds": 0.0, "cpu_s": 0.0, "usd": 0.0, "gpu_s": 0.0}
+        claim.begin()
+        claim.commit_folder(facts | ({"unanswered": lacks} if lacks else {}))
+        run.advance()
+
+    run = Run(Asking(tmp_path, {"one": profile("http://127.0.0.1:9/v1")}).folder)
+    run.advance()
+    answered("10-list", model=2, budget=1)
+    answered("20-sum", model=1)
+    run.mailbox("llm").bury("m", "model", "one: SOME_KEY is not set; export it before the run is started")
+    (line,) = (one for one in small.command("status", run.folder).stdout.splitlines() if " went without " in one)
+    assert line.startswith(
+        "10-list r1 went without 3 answers (1 budget, 2 model); 20-sum r1 went without 1 answer (model)"
+    )
+    assert (
+        "raise the budget in config/infra.yaml, mend what kept them from being answered (one: SOME_KEY is not" in line
+    )
+    assert f"rm -r {run.folder}/10-list/outbox/r1, bin/pipeline {run.folder}/goal.md; " in line
+    run.close()
+
+
 def test_a_damaged_letter_is_counted_and_named(tmp_path: Path) -> None:
     there = Asking(tmp_path, {"one": profile("http://127.0.0.1:9/v1")})
     (there.asker().mailbox.folder / "dead" / "x.json").write_text("{")
@@ -91,5 +115,5 @@ def test_the_live_table_has_a_line_for_what_cannot_be_reached(finished: Path) ->
     }
     run = Run(finished)
     for given, shown in ((beat, True), ({"state": "working", "agents": {"llm": {"numbers": {}}}}, False)):
-        (console := Console(file=StringIO(), width=120)).print(table(run, rows(run, given), given))
-        assert ("llm: cannot reach http://x/v1 (no), next try in 12 s\n" in console.file.getvalue()) == shown
+        Console(file=(screen := StringIO()), width=120).print(table(run, rows(run, given), given))
+        assert ("llm: cannot reach http://x/v1 (no), next try in 12 s\n" in screen.getvalue()) == shown

@@ -107,6 +107,14 @@ def test_what_dies_again_and_again_waits_longer_and_is_given_up_with_a_line() ->
     assert not watched.child("b").given_up
 
 
+def test_what_is_killed_again_and_again_but_gets_on_is_not_given_up() -> None:
+    done = GOOD.replace('"age_s": 0.0', '"age_s": 0.0, "done": 1')
+    killed = [step for _ in range(5) for step in (Watched.beats, kill(signal.SIGKILL), lambda w: not w.child().beat)]
+    watched = Watched([program(done)], *killed, Watched.beats, back_off_s=(0.0, 0.01, 0.02))
+    assert [facts["restart_in_s"] for facts in watched.seen("ended")] == [0.0] * 5
+    assert not watched.child().given_up and watched.child().restarts == 5
+
+
 def test_what_cannot_be_started_is_given_up() -> None:
     watched = Watched([Program("a", ["/no/such/program"])], lambda w: w.child().given_up, back_off_s=(0.0,))
     assert "cannot be started: [Errno 2]" in watched.child().given_up

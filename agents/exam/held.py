@@ -62,9 +62,14 @@ def question_of(key: str, question: str, *, shares_answer: bool) -> Held:
 
 @dataclass
 class Watch:
-    """An index over what is held; looking at one row takes a time that hardly depends on how much is held."""
+    """An index over what is held; looking at one row takes a time that hardly depends on how much is held.
+
+    What is `spent` is found no more: enough rows overlap it, and a phrase that thousands of rows share with hundreds of
+    questions would be found a million times.
+    """
 
     held: list[Held]
+    spent: set[str] = field(default_factory=set)
     by: dict[str, dict[Words, list[str]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -103,6 +108,8 @@ class Watch:
     def table(self, kind: str, members: Iterable[Words], reason: str) -> Iterator[Clash]:
         table = self.by[kind]
         for member in sorted(member for member in members if member in table):
+            if self.spent:
+                table[member] = [key for key in table[member] if key not in self.spent]
             for key in table[member]:
                 yield Clash(key, reason, " ".join(member))
 
@@ -111,7 +118,8 @@ class Watch:
         for span in spans:
             here = (span["source"], span["start"], span["end"])
             for page in pages(here):
-                found |= {(s, key) for s, key in self.pages.get(page, ()) if s[1] < here[2] and here[1] < s[2]}
+                near = (one for one in self.pages.get(page, ()) if one[1] not in self.spent)
+                found |= {(s, key) for s, key in near if s[1] < here[2] and here[1] < s[2]}
         return sorted(found)
 
 

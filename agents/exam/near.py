@@ -9,12 +9,13 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from math import floor
+from math import ceil, floor
 
 Words = tuple[str, ...]
 
 GRAM = 8  # words; the run that DESIGN 10 compares exam and training by
 NEAR = 0.8  # Jaccard of letter trigrams: "Return the whole size" and "Returns the whole size" are above it
+SHARED = 4  # rare trigrams that two texts share before they are compared whole: one is shared by hundreds
 NEAR_LETTERS = 12  # shorter texts are compared for equality: a letter more or less makes another name
 
 _WORD = re.compile(r"\w+")
@@ -77,8 +78,9 @@ def wording(question: str) -> str:
 class Near:
     """Find, among kept texts, those that are nearly equal to one: exactly, without comparing all pairs.
 
-    Sort all sets in one order: two of Jaccard >= t then share one of their first floor((1 - t) * n) + 1 members
-    (prefix filtering: Chaudhuri, Ganti and Kaushik, 2006). With the rarest trigrams first, few texts share one.
+    Sort all sets in one order: two of Jaccard >= t share at least t * n members, so the first SHARED of these are among
+    the first floor((1 - t) * n) + SHARED of either (prefix filtering: Chaudhuri, Ganti and Kaushik, 2006; with several
+    shared members: Wang, Li and Feng, 2012). With the rarest trigrams first, few other texts share so many.
     """
 
     def __init__(self, texts: Iterable[Words]) -> None:
@@ -92,9 +94,11 @@ class Near:
         self.equal = {text: number for number, text in enumerate(self.texts)}
 
     def first(self, members: frozenset[str]) -> list[str]:
-        """The rarest few members, of which a nearly equal set has one among its own rarest few."""
+        """The rarest few members, of which a nearly equal set has SHARED among its own rarest few."""
+        if not members:
+            return []
         ordered = sorted(members, key=lambda member: (self.count[member], member))
-        return ordered[: floor((1 - NEAR) * len(members) + 1e-9) + 1]
+        return ordered[: floor((1 - NEAR) * len(members) + 1e-9) + SHARED]
 
     def find(self, text: Words) -> list[Words]:
         """The kept texts that `similar` accepts, in order."""
@@ -102,11 +106,28 @@ class Near:
         if len(" ".join(text)) >= NEAR_LETTERS:
             own = letters(text)
             fewest, most = NEAR * len(own), len(own) / NEAR  # of a set that can be near enough at all
-            for number in {number for member in self.first(own) for number in self.holders.get(member, ())}:
+            need = min(SHARED, ceil(fewest - 1e-9))
+            shared = Counter(number for member in self.first(own) for number in self.holders.get(member, ()))
+            for number, hits in shared.items():
                 other = self.sets[number]
-                if fewest <= len(other) <= most and jaccard(own, other) >= NEAR:
+                if hits >= need and fewest <= len(other) <= most and jaccard(own, other) >= NEAR:
                     found.add(number)
         return [self.texts[number] for number in sorted(found)]
+
+
+def clusters(texts: Iterable[Words]) -> dict[Words, Words]:
+    """{text: the text that stands for all that it is nearly equal to, and for those that they are nearly equal to}."""
+    near = Near(texts)
+    head: dict[Words, Words] = {}
+    for text in near.texts:
+        if text in head:
+            continue
+        reached = [text]
+        for one in reached:  # grows while it is walked
+            if one not in head:
+                head[one] = text
+                reached += [other for other in near.find(one) if other not in head]
+    return head
 
 
 class Phrases:

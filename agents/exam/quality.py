@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from agents.exam.grounding import unsupported
-from agents.exam.near import Words, grams, jaccard, letters, names, similar, wording, words
+from agents.exam.near import Words, clusters, grams, jaccard, letters, names, similar, wording, words
 
 Example = dict[str, Any]
 
@@ -21,6 +21,7 @@ GRAM = 3  # words; a run this long that an answer shares with its span is a quot
 MIN_QUOTED = 0.5  # of an answer's words; below this the frame around the spans says more than they do
 NEAR_WORDING = 0.8  # Jaccard of the wordings' trigrams: "return code" and "return codes" in one template are above it
 PERMUTATIONS, BANDS = 64, 16  # misses a pair of Jaccard 0.8 once in 4,000: (1 - 0.8**4)**16; what is found is verified
+TITLE_WITHIN = 1000  # characters: a source begins with its title
 LONGEST_LABEL = 120  # characters before the colon of a line: "- `timeout` (float, optional): …"
 FRAME = frozenset(  # words that put spans together and state nothing themselves
     re.findall(
@@ -126,7 +127,7 @@ def ungrounded(example: Example, sources: Mapping[str, str]) -> str | None:
         if not 0 <= span["start"] < span["end"] <= len(text):
             return f"the span {span['start']}–{span['end']} is outside {span['source']}"
         pieces.append(text[span["start"] : span["end"]])
-        headings.append(over(text, span["start"]))
+        headings.append(over(text, span["start"]) if "made" in example else "")
     if "made" in example:
         return unsupported(example["answer"], " … ".join(pieces), example["question"], " … ".join(headings))
     if fold(example["answer"]) in (fold(" ".join(pieces)), fold("".join(pieces))):
@@ -138,7 +139,7 @@ def over(text: str, start: int) -> str:
     """What a place in a Markdown source stands under: its title, its heading, and the label of its own line."""
     begin = text.rfind("\n", 0, start) + 1
     label, colon, _ = text[begin : min(start, begin + LONGEST_LABEL)].partition(":")
-    title, place = _HEADING.search(text, 0, begin), begin
+    title, place = _HEADING.search(text, 0, min(begin, TITLE_WITHIN)), begin
     nearest = None
     while title and not nearest and (place := text.rfind("\n#", 0, place)) >= 0:
         nearest = _HEADING.match(text, place + 1, begin)
@@ -204,15 +205,18 @@ def near_duplicates(examples: list[Example]) -> Iterator[Drop]:
     Only examples of one template are compared: two templates are two wordings, and meant to be.
     """
     gone: set[int] = set()
-    for later, earlier in near_pairs([shingles(example) for example in examples]):
+    alike = clusters(words(example["answer"]) for example in examples)
+    for later, earlier in near_pairs([shingles(one, alike[words(one["answer"])]) for one in examples]):
         if earlier not in gone and later not in gone and nearly(examples[later], examples[earlier]):
             gone.add(later)
             yield Drop(examples[later], "near-duplicate", f"nearly the same as {examples[earlier]['id']}")
 
 
-def shingles(example: Example) -> list[str]:
-    """Trigrams of the wording, each marked with the named objects: other objects share no shingle at all."""
-    about = "\t".join([example["template"], *sorted(names(example["question"]))])
+def shingles(example: Example, cluster: Words) -> list[str]:
+    """Trigrams of the wording, each marked with the named objects and with the cluster of the answer: questions about
+    other objects, and those with another answer, share no shingle at all, however much their wordings have in common.
+    """
+    about = "\t".join([example["template"], " ".join(cluster), *sorted(names(example["question"]))])
     return [f"{about}\n{part}" for part in sorted(letters(tuple(wording(example["question"]).split())))]
 
 

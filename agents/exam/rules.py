@@ -41,7 +41,7 @@ def first_exam(examples: list[Example], sources: dict[str, str], passages: list[
         for e in examples
         if e["use"] == "exam"
     ]
-    clashes = find(rows, held + questions)
+    clashes = find(rows, held + questions, ROWS_PER_ITEM + 1)
     chosen = choose(families, clashes, seed)
     kept = remove(rows, clashes, {key for e in chosen for key in (e["id"], f"family {e['family']}")}, split)
     split.train = kept
@@ -113,13 +113,15 @@ def teachable(examples: list[Example], seed: int, split: Split) -> list[Example]
     return rows
 
 
-def find(rows: list[Example], held: list[Held]) -> dict[str, dict[str, Clash]]:
-    """{key of what is held: {row id: the overlap}}."""
+def find(rows: list[Example], held: list[Held], enough: int | None = None) -> dict[str, dict[str, Clash]]:
+    """{key of what is held: {row id: the overlap}}; no more than `enough` rows of one key, by which it is lost."""
     watch = Watch(held)
     found: dict[str, dict[str, Clash]] = {one.key: {} for one in held}
     for row in rows:
         for clash in watch.clashes(row):
             found[clash.key][row["id"]] = clash
+            if len(found[clash.key]) == enough:
+                watch.spent.add(clash.key)
     return found
 
 
@@ -163,7 +165,8 @@ def taught(
         free = [
             e
             for e in families[family]
-            if e["use"] == "exam" and words(e["answer"]) in given and not clashes[e["id"]].keys() & left
+            if e["use"] == "exam" and words(e["answer"]) in given
+            if len(clashes[e["id"]]) <= ROWS_PER_ITEM and not clashes[e["id"]].keys() & left
         ]
         if free:
             chosen.append(min(free, key=lambda e: rank(seed, "item", e["id"])))

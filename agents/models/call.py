@@ -13,6 +13,7 @@ HASH = 40  # hex digits of the sha256 that name a call: no two of a run's calls 
 
 def question(
     role: str,
+    profile: str,
     model: str,
     messages: Sequence[Message],
     parameters: Mapping[str, Any],
@@ -20,11 +21,12 @@ def question(
     sample: int = 0,
     step: str = "",
 ) -> dict[str, Any]:
-    """call.v1: a question to the profile `model`; `sample` tells apart answers that are wanted more than once."""
+    """call.v1: a question to a profile, as it names its model; `sample` tells apart answers wanted more than once."""
     return {
         "schema": "call.v1",
         "role": role,
-        "model": model,
+        "profile": profile,
+        "model": model,  # or another, put under the same profile, would take the answers of the first
         "messages": [dict(one) for one in messages],
         "parameters": dict(sorted(parameters.items())),
         "answer_schema": answer_schema,

@@ -1,7 +1,6 @@
 """One exchange with an OpenAI-compatible chat endpoint, told as it was: an Answer, or a Failure of a known kind.
 
 Servers differ: usage may be missing, `n` and sampling parameters ignored, an error hidden in a 200, a body cut short.
-Nothing is followed (no redirects) and nothing is taken from the environment (no proxies, no .netrc).
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,11 +19,11 @@ from agents.models import structured
 from agents.models.keys import Blotter
 from agents.models.profile import Profile
 
-MAX_BODY = 16 * 1024 * 1024  # bytes of an answer: what is longer is no chat completion
-CONNECT_S = 10.0  # to a server that is there; the profile's own time is for thinking
 BYTES_A_TOKEN = 4  # of English text, where the server does not count; never used for money
-BLOCK = 65536
 MAX_SHOWN = 300  # characters of a server's own words that an error quotes
+MAX_NAME = 200  # characters of what a server calls its model
+MAX_TOKENS = 10**9  # of one call: what counts more counts wrongly
+MAX_WAIT_S = 3600.0  # that a Retry-After is obeyed for: a slip of a server's clock must not end a run
 # How an answer begins that refuses to answer: short, and in the first person. Long ones merely hedge.
 REFUSAL = re.compile(
     r"\s*(?:I['’]?m sorry|I am sorry|Sorry|I apologi[sz]e|Unfortunately)?[,.;]?\s*(?:but )?"
@@ -34,8 +34,12 @@ REFUSAL = re.compile(
 )
 REFUSAL_LONGEST = 600  # characters
 Kind = Literal["busy", "server", "timeout", "connection", "request", "auth", "redirect", "malformed"]
-FINISHES = {"stop": "stop", "eos": "stop", "end_turn": "stop", "length": "length", "max_tokens": "length"}
-FINISHES |= {"content_filter": "filter", "safety": "filter", "refusal": "refusal"}
+FINISHES = dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete"), "stop")
+FINISHES |= dict.fromkeys(("content_filter", "safety", "recitation", "prohibited_content"), "filter")
+FINISHES |= {"refusal": "refusal", "unknown": "unknown"}
+CUT_OFF = "length"  # what has any other name is not known to be whole
+BROKEN = frozenset({"error", "abort", "aborted", "cancelled", "canceled", "insufficient_system_resource"})
+STREAMS = (b"data:", b"event:", b"id:", b"retry:", b":")  # how a stream may begin: a comment keeps it open
 Idle = Callable[[], contextlib.AbstractContextManager[object]]  # within one nothing is done but waiting
 
 
@@ -57,7 +61,6 @@ class Answer:
     finish: str
     model: str
     tokens: Tokens
-    seconds: float
 
 
 class Failure(Exception):
@@ -71,13 +74,10 @@ class Failure(Exception):
 
 
 def session() -> Any:
-    """A `requests` session that takes nothing from the environment; one thread's own."""
-    import requests
+    """A `wire.Wire`: connections that take nothing from the environment; one thread's own."""
+    from agents.models.wire import Wire
 
-    made = requests.Session()
-    made.trust_env = False
-    made.headers["User-Agent"] = "mailroom"
-    return made
+    return Wire()
 
 
 def body(
@@ -101,125 +101,111 @@ def ask(
 
     That comes first: half of a key, where an error or a message cuts the text, nobody could find any more.
     """
-    clean = Blotter([key]).clean
-    began, data = time.monotonic(), json.dumps(body(profile, messages, parameters, schema)).encode()
-    with idle():
-        status, headers, raw = _exchange(opened, profile, key, data)
-    raw = clean(raw)
-    if status != 200:
-        raise _refused(profile, status, headers, raw)
-    document = _document(profile, raw)
+    clean, data = Blotter([key]).clean, json.dumps(body(profile, messages, parameters, schema)).encode()
+    url = f"{profile.endpoint.rstrip('/')}/chat/completions"
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+    try:
+        with idle():
+            status, told, raw = opened.post(url, headers, data, profile.timeout_s)
+        raw = clean(raw)
+        if status != 200:
+            raise _refused(status, told, raw)
+        return _answer(profile, _document(raw), raw, len(data), clean)
+    except Failure as failure:
+        words = f"{profile.name}: {clean(str(failure))[:MAX_SHOWN]}"
+        raise Failure(failure.kind, words, failure.status, failure.retry_after_s, failure.sent) from None
+
+
+def _answer(
+    profile: Profile, document: Mapping[str, Any], raw: bytes, sent: int, clean: Callable[[Any], Any]
+) -> Answer:
+    """What a chat completion says; raises Failure for what is none, or was not ended by its model."""
     try:
         choice = document["choices"][0]
         message = choice["message"]
-        text = message.get("content") or ""
-        if isinstance(text, list):  # parts, as some servers send them
-            text = "".join(str(part.get("text", "")) for part in text)
+        text, refusal = _text(message.get("content")), message.get("refusal")
         finish = str(choice.get("finish_reason") or "unknown").lower()
-    except (KeyError, IndexError, TypeError, AttributeError):
-        raise Failure("malformed", f"{profile.name}: no choices in its answer: {_shown(raw)}", status) from None
-    if message.get("refusal"):
-        text, finish = str(message["refusal"]), "refusal"
-    finish = FINISHES.get(finish, "unknown")
+    except (LookupError, TypeError, AttributeError):
+        raise Failure("malformed", f"no choices in its answer: {_shown(raw)}", 200) from None
+    if finish in BROKEN:
+        raise Failure("server", f"its answer ended with {finish}: {_shown(raw)}", 200)
+    finish = FINISHES.get(finish, CUT_OFF)
+    if refusal and isinstance(refusal, str):
+        text, finish = refusal, "refusal"
+    text = _readable(clean(text))
     if finish in ("stop", "unknown") and len(text) <= REFUSAL_LONGEST and REFUSAL.match(text):
         finish = "refusal"
-    tokens = _tokens(document.get("usage"), len(data), len(text.encode("utf-8", "replace")))
-    model = clean(str(document.get("model") or profile.model))
-    return Answer(clean(str(text)), finish, model, tokens, time.monotonic() - began)
+    model = _readable(clean(str(document.get("model") or profile.model)))[:MAX_NAME]
+    return Answer(text, finish, model, _tokens(document.get("usage"), sent, len(text.encode())))
 
 
-def _exchange(opened: Any, profile: Profile, key: str, data: bytes) -> tuple[int, Mapping[str, str], bytes]:
-    """(status, headers, body) of one POST; the whole of it within the profile's time."""
-    import requests
-    import urllib3
-
-    deadline = time.monotonic() + profile.timeout_s
-    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
-    url = f"{profile.endpoint.rstrip('/')}/chat/completions"
-    # Made without the session, which would look for cookies, proxies and a .netrc each time.
-    made = requests.Request("POST", url, headers={**opened.headers, **headers}, data=data).prepare()
-    how: dict[str, Any] = {"timeout": (CONNECT_S, profile.timeout_s), "allow_redirects": False, "stream": True}
-    sent = False  # until the connection stands, nobody can have worked on it
-    try:
-        with opened.send(made, proxies={}, **how) as response:
-            sent = True
-            raw = b""
-            while block := response.raw.read1(BLOCK, decode_content=True):  # what is there: a drip is noticed, too
-                raw += block
-                if len(raw) > MAX_BODY:
-                    raise Failure("malformed", f"{profile.name}: more than {MAX_BODY:,} bytes of answer")
-                if time.monotonic() > deadline:
-                    raise Failure("timeout", f"{profile.name}: still dripping after {profile.timeout_s:g} s")
-            return response.status_code, response.headers, raw
-    except requests.exceptions.ConnectTimeout as error:
-        raise Failure("timeout", _why(profile, error), sent=False) from None
-    except requests.exceptions.Timeout as error:
-        raise Failure("timeout", _why(profile, error)) from None
-    except requests.exceptions.SSLError as error:
-        raise Failure("auth", _why(profile, error), sent=False) from None
-    except requests.exceptions.ConnectionError as error:
-        refused = "NewConnectionError" in repr(error) or "NameResolution" in repr(error)
-        raise Failure("connection", _why(profile, error), sent=sent or not refused) from None
-    except urllib3.exceptions.ReadTimeoutError as error:
-        raise Failure("timeout", _why(profile, error)) from None
-    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise Failure("connection", _why(profile, error)) from None
+def _text(content: Any) -> str:
+    """The text of a message: given whole, in parts as some servers send it, or not at all; TypeError for others."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, list):
+        raise TypeError(content)
+    return "".join(_text(part.get("text")) for part in content)
 
 
-def _why(profile: Profile, error: Exception) -> str:
-    """Why there was no exchange, by the error at the bottom of the one that `requests` raised: `connection refused`."""
-    lowest: BaseException = error
-    while below := next(filter(_is_error, (getattr(lowest, "reason", None), *lowest.args, lowest.__context__)), None):
-        lowest = below
-    words = (getattr(lowest, "strerror", None) or "").lower() or str(lowest) or type(lowest).__name__
-    return f"{profile.name}: {' '.join(words.split())[:MAX_SHOWN]}"
+def _readable(text: str) -> str:
+    """A text that can be written: half of a surrogate pair, which JSON lets a model send, cannot."""
+    return text.encode("utf-8", "replace").decode()
 
 
-def _is_error(value: Any) -> bool:
-    return isinstance(value, BaseException)
-
-
-def _refused(profile: Profile, status: int, headers: Mapping[str, str], raw: bytes) -> Failure:
-    kind: Kind = "request"
+def _refused(status: int, headers: Mapping[str, str], raw: bytes) -> Failure:
+    """What a status that is not 200 comes to."""
     if 300 <= status < 400:
-        return Failure(
-            "redirect", f"{profile.name}: {status}: redirects are not followed; correct its endpoint", status
-        )
+        return Failure("redirect", f"{status}: redirects are not followed; correct its endpoint", status, sent=False)
+    kind: Kind = "request"
     if status in (401, 402, 403):
         kind = "auth"
     elif status == 429:
         kind = "busy"
     elif status in (408, 425) or status >= 500:
         kind = "server"
-    waits = retry_after(headers.get("Retry-After")) if kind in ("busy", "server") else None
-    return Failure(kind, f"{profile.name}: {status}: {_shown(raw)}", status, waits, sent=kind == "server")
+    wait = retry_after(headers.get("Retry-After"), headers.get("Date")) if kind in ("busy", "server") else None
+    long = wait is not None and wait > MAX_WAIT_S
+    cut = f"it wants to be left alone for {wait:.3g} s, and is for {MAX_WAIT_S:g}; " if long else ""
+    return Failure(kind, f"{status}: {cut}{_shown(raw)}", status, MAX_WAIT_S if long else wait, sent=kind == "server")
 
 
-def retry_after(value: str | None) -> float | None:
-    """Seconds to wait by a Retry-After header, given as seconds or as a date; None where there is none to be read."""
+def retry_after(value: str | None, date: str | None = None) -> float | None:
+    """Seconds to wait by a Retry-After header, given as seconds or as a date; None where there is none to be read.
+
+    `date`: the answer's own, by the same clock as that in the header; this machine's may be another.
+    """
     if not value:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass
+        if (until := _moment(value)) is None:
+            return None
+        now = _moment(date or "")
+        seconds = until - (time.time() if now is None else now)
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _moment(date: str) -> float | None:
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
+        return email.utils.parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
-def _document(profile: Profile, raw: bytes) -> dict[str, Any]:
+def _document(raw: bytes) -> dict[str, Any]:
+    """The JSON document of an answer, or the one that its stream amounts to; raises Failure."""
     try:
-        document = _streamed(raw) if raw.lstrip().startswith(b"data:") else json.loads(raw)
-    except (ValueError, RecursionError):
-        raise Failure("malformed", f"{profile.name}: its answer is no JSON: {_shown(raw)}", 200) from None
+        document = _streamed(raw) if raw.lstrip().startswith(STREAMS) else json.loads(raw)
+    except (ValueError, RecursionError, TypeError, AttributeError):
+        raise Failure("malformed", f"its answer is no JSON: {_shown(raw)}", 200) from None
     if not isinstance(document, dict):
-        raise Failure("malformed", f"{profile.name}: its answer is no object: {_shown(raw)}", 200)
+        raise Failure("malformed", f"its answer is no object: {_shown(raw)}", 200)
     if (error := document.get("error")) and not document.get("choices"):  # an error that says 200
         code = error.get("code") if isinstance(error, dict) else None
         status = code if isinstance(code, int) and 400 <= code < 600 else 500
-        raise _refused(profile, status, {}, json.dumps(error).encode())
+        raise _refused(status, {}, json.dumps(error).encode())
     return document
 
 
@@ -227,29 +213,36 @@ def _streamed(raw: bytes) -> dict[str, Any]:
     """The one completion of a stream, for servers that stream unasked; one that just ends may have been cut off."""
     texts: list[str] = []
     found: dict[str, Any] = {}
-    finish = "length"
+    finish = CUT_OFF
     for line in raw.splitlines():
         if not line.startswith(b"data:") or line[5:].strip() == b"[DONE]":
             continue
         part = json.loads(line[5:])
         found |= {key: part[key] for key in ("model", "usage", "error") if part.get(key)}
         for choice in part.get("choices") or ():
-            texts.append(str((choice.get("delta") or {}).get("content") or ""))
-            finish = choice.get("finish_reason") or finish
+            if choice.get("index", 0) == 0:  # one was asked for
+                texts.append(_text((choice.get("delta") or {}).get("content")))
+                finish = choice.get("finish_reason") or finish
+    if "error" in found:  # what was said before it is no answer
+        return found
     return {**found, "choices": [{"message": {"content": "".join(texts)}, "finish_reason": finish}]}
 
 
 def _tokens(usage: Any, sent: int, said: int) -> Tokens:
-    """The server's own count, or an estimate where it counted nothing."""
+    """The server's own count, or an estimate where it counted nothing that can be."""
     usage = usage if isinstance(usage, dict) else {}
-    numbers = [usage.get("prompt_tokens"), usage.get("completion_tokens")]
-    if all(isinstance(one, int) and one >= 0 for one in numbers) and any(numbers):
+    input, output = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if _is_count(input) and _is_count(output) and input + output:
         details = usage.get("prompt_tokens_details")
-        cached = details.get("cached_tokens") if isinstance(details, dict) else 0
-        cached = cached if isinstance(cached, int) and 0 <= cached <= numbers[0] else 0
-        return Tokens(int(numbers[0]), int(numbers[1]), cached, True)
+        cached: Any = details.get("cached_tokens") if isinstance(details, dict) else 0
+        return Tokens(input, output, cached if _is_count(cached) and cached <= input else 0, True)
     return Tokens(-(-sent // BYTES_A_TOKEN), -(-said // BYTES_A_TOKEN), 0, False)
 
 
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS
+
+
 def _shown(raw: bytes) -> str:
-    return " ".join(raw.decode("utf-8", "replace").split())[:MAX_SHOWN] or "nothing"
+    """A server's own words in one line; `ask` cuts it, once no key is left in it."""
+    return " ".join(raw.decode("utf-8", "replace").split()) or "nothing"

@@ -121,9 +121,11 @@ class Blotter:
 
 
 def forms_of(key: str) -> set[str]:
-    """A key and its encodings: percent, base64 at each of its three alignments, hex, reversed; as JSON writes them."""
+    """A key and its encodings: percent, base64 at each of its three alignments, hex, reversed, escaped for JSON."""
     data = key.encode()
     found = {key, key[::-1], urllib.parse.quote(key, safe=""), urllib.parse.quote(key), data.hex(), data.hex().upper()}
+    for digits in ("04x", "04X"):
+        found.add("".join(f"\\u{ord(one):{digits}}" for one in key))
     found |= {json.dumps(form)[1:-1] for form in found}
     found |= {form.replace("/", "\\/") for form in found}  # as some servers write it
     for lead in range(3):

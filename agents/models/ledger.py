@@ -131,14 +131,16 @@ class Ledger:
             raise
         return made
 
-    def settle(self, made: Reservation, tokens: Tokens | None, usd: float | None) -> None:
-        """Say what an attempt cost. `tokens` None: it was not answered but may be billed, and stays reserved in full.
+    def settle(self, made: Reservation, tokens: Tokens | None, usd: float | None, how: str = "") -> None:
+        """Say what an attempt cost, and `how` it ended.
 
-        `usd` None: nobody knows its price, or the server did not count; its reservation stays spent. It does so, too,
-        where the disk takes no line: then the next reservation fails, and the answer that was paid for is kept.
+        `tokens` None: it was not answered but may be billed, and stays reserved in full. `usd` None: nobody knows its
+        price, or the server did not count; its reservation stays spent. It does so, too, where the disk takes no line:
+        then the next reservation fails, and the answer that was paid for is kept.
         """
         used = tokens.input + tokens.output if tokens else made.tokens
         line: dict[str, Any] = {"n": made.number, "event": "settle", "call": made.call, "usd": usd, "tokens": used}
+        line |= {"how": how} if how else {}
         if tokens:
             line |= {"input": tokens.input, "output": tokens.output, "cached": tokens.cached, "counted": tokens.counted}
         data = files.canonical(line)
@@ -151,9 +153,9 @@ class Ledger:
             self._spend(made.step, made.usd if usd is None else usd, used)
             self._changed.notify_all()
 
-    def release(self, made: Reservation) -> None:
+    def release(self, made: Reservation, how: str = "") -> None:
         """Give a reservation back: the attempt never reached the server, or was refused before any work."""
-        self.settle(made, Tokens(0, 0, 0, True), 0.0)
+        self.settle(made, Tokens(0, 0, 0, True), 0.0, how)
 
     def spent(self, step: str = "") -> Amount:
         """What is spent and reserved of a step, or of the run."""

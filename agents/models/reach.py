@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 
 from agents.models.endpoint import Failure
 from agents.models.profile import Profile
@@ -10,6 +11,7 @@ from agents.models.profile import Profile
 IN_A_ROW = 3  # failures before people are told: one or two pass by themselves, and are tried again at once
 SHOWN = 120  # characters of what a server says
 NO_FAULT = frozenset({"busy", "request"})  # it answers, and is asked too much, or wrongly
+WORDED_S = 30.0  # a wait of so long that a server asked for is told at once
 
 
 class Reach:
@@ -18,19 +20,27 @@ class Reach:
     def __init__(self) -> None:
         self._changed = threading.Lock()
         self._failures: dict[str, tuple[int, str]] = {}  # profile: how many in a row, and the last in words
+        self._answers: Counter[str] = Counter()
 
     def failed(self, profile: Profile, failure: Failure) -> None:
         """An attempt brought no answer."""
-        if failure.kind in NO_FAULT:
+        long = (failure.retry_after_s or 0.0) >= WORDED_S
+        if failure.kind in NO_FAULT and not long:
             return
         with self._changed:
             before, _ = self._failures.get(profile.name, (0, ""))
-            self._failures[profile.name] = (before + 1, said(profile, failure))
+            self._failures[profile.name] = (before + (IN_A_ROW if long else 1), said(profile, failure))
 
     def answered(self, profile: Profile) -> None:
         """An attempt brought one, whatever that was worth."""
         with self._changed:
+            self._answers[profile.name] += 1
             self._failures.pop(profile.name, None)
+
+    def answers(self, name: str) -> int:
+        """How many attempts at a profile were answered so far."""
+        with self._changed:
+            return self._answers[name]
 
     def down(self) -> dict[str, str]:
         """{profile: what is wrong}, of those that have failed too often in a row to be passed over."""

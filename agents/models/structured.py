@@ -82,6 +82,14 @@ def instruction(schema: Mapping[str, Any]) -> str:
     return _ASKED + orjson.dumps(schema).decode()
 
 
+def check_schema(schema: Any) -> None:
+    """Raise ValueError for what no answer can be checked by: a request may hold any document as its schema."""
+    try:
+        _validator(orjson.dumps(schema, option=orjson.OPT_SORT_KEYS))
+    except (TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
 def parsed(text: str, schema: Mapping[str, Any]) -> tuple[Any, list[str]]:
     """(document, what was mended) of a model's answer: an object or a list that follows `schema`; raises Unfit.
 
@@ -235,7 +243,7 @@ def _check(document: Any, schema: Mapping[str, Any]) -> None:
     """Raises Unfit if a document breaks its schema or cannot be written down again, ValueError for a bad schema."""
     validator = _validator(orjson.dumps(schema, option=orjson.OPT_SORT_KEYS))
     try:
-        files.canonical(document)
+        files.canonical({"parsed": {"": document}})  # deeper than a reply has it: a limit of depth is met here
     except (TypeError, ValueError) as error:  # half a character, or a number past 64 bits
         raise Unfit(f"a value cannot be kept: {error}") from None
     errors = [_told(error) for _, error in zip(range(MAX_ERRORS), validator.iter_errors(document), strict=False)]

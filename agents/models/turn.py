@@ -1,13 +1,14 @@
 """From one call to its one reply: which profile, how often, at what pace, within which budget.
 
 A call is asked of its profiles in order. What passes (429, 5xx, time-outs, broken connections) is tried again at the
-same one, at the pace that it allows; what does not (a wrong key, a bad request, a refusal) goes on to the next. Every
-attempt is reserved in the ledger before it is sent, settled after, and stands in the reply.
+same one, at the pace that it allows; what does not (a wrong key, a bad request, a refusal, a budget without room) goes
+on to the next. Every attempt is reserved in the ledger before it is sent, settled after, and stands in the reply.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,24 +17,27 @@ from agents.models import call as calls
 from agents.models import endpoint, structured
 from agents.models.aimd import How
 from agents.models.endpoint import Answer, Failure, Idle
-from agents.models.exchange import Exchange
+from agents.models.exchange import Exchange, Wrong
 from agents.models.ledger import EXTRA_PER_MESSAGE, EXTRA_TOKENS, BudgetGone
+from agents.models.past import Past
 from agents.models.profile import Profile
 
 PASSING = frozenset({"busy", "server", "timeout", "connection", "malformed"})  # what another attempt may not meet
 ATTEMPTS = 5  # at one profile for one call, of what passes; a fallback or a later try takes over
 BUSY_ATTEMPTS = 20  # a 429 costs nothing, and says nothing about the call
+OUTAGE_SENDS = 20  # of a call that a server takes and does not answer: each may be billed, so that no outage is endless
+BYTES_A_TOKEN = 3  # of a question, where its share of the context is estimated: less than most texts have
 ROOM = 2  # times as many tokens for an answer that was cut off
 ELSEWHERE = frozenset({"refused", "filtered"})  # what one model will not answer, another may
 QUOTED = 200  # characters of a refusal that its error quotes
 
 
 class Unanswered(Exception):
-    """No profile answered. `passing`: nothing is known to be wrong with the call; it may be answered later."""
+    """No profile answered. `passing`: it may be answered later; `outage`: nor is anything known against the call."""
 
-    def __init__(self, message: str, passing: bool) -> None:
+    def __init__(self, message: str, passing: bool, outage: bool) -> None:
         super().__init__(message)
-        self.passing = passing
+        self.passing, self.outage = passing, outage
 
 
 class Stopping(Exception):
@@ -47,45 +51,69 @@ class Turn:
         self, exchange: Exchange, id: str, call: Mapping[str, Any], idle: Idle = contextlib.nullcontext
     ) -> None:
         self.exchange, self.id, self.call, self.idle = exchange, id, call, idle
-        self.attempts: list[dict[str, Any]] = []
+        self.past = exchange.past.setdefault(id, Past())
         self.patient = True  # the last profile's cooldown is waited out; of others, the next is asked
 
     def reply(self) -> dict[str, Any]:
         """called.v1: the answer, or what is wrong with it; raises Unanswered, Stopping, Impossible, BudgetGone."""
         began = time.monotonic()
-        failures: list[Failure] = []
+        failures: list[tuple[Profile, Failure]] = []
         found: dict[str, Any] | None = None
+        gone: BudgetGone | None = None
+        self.check()
         chain = self.exchange.profiles(self.call)
         for profile in chain:
             self.patient = profile is chain[-1]
             try:
                 found = self.by(profile)
             except Failure as failure:
-                failures.append(failure)
+                failures.append((profile, failure))
                 continue
-            except BudgetGone:
-                if found is None:
-                    raise
-                break  # what was said is paid, whatever it is worth
+            except BudgetGone as error:  # the next may cost less, or nothing
+                gone = gone or error
+                continue
             if not found["error"] or found["error"]["kind"] not in ELSEWHERE:
                 break
         clean = self.exchange.blotter.clean
-        if found is None:
-            passing = any(one.kind in PASSING for one in failures)
-            raise Unanswered(clean("; ".join(map(str, failures))), passing)
-        found |= {"seconds": round(time.monotonic() - began, 3), **spent(self.attempts), "attempts": self.attempts}
+        if found is None:  # else what was said is paid, whatever it is worth
+            if gone:
+                raise gone
+            passing = any(failure.kind in PASSING for _, failure in failures)
+            said = clean("; ".join(str(failure) for _, failure in failures))
+            raise Unanswered(said, passing, self.is_outage(failures))
+        attempts = self.past.attempts
+        found |= {"seconds": round(time.monotonic() - began, 3), **spent(attempts), "attempts": attempts}
         return dict(clean({"schema": "called.v1", "call": dict(self.call), **found}))
+
+    def check(self) -> None:
+        """Raise Wrong for a call that would be paid for and could not be judged; its request was put by hand."""
+        if self.call["answer_schema"]:
+            try:
+                structured.check_schema(self.call["answer_schema"])
+            except ValueError as error:
+                raise Wrong(f"answer_schema: is no JSON schema: {error}; correct it and ask again") from None
+
+    def is_outage(self, failures: Sequence[tuple[Profile, Failure]]) -> bool:
+        """True where nobody is answered: then waiting helps. If others are, it is this call, and its tries count."""
+        if self.past.in_vain >= OUTAGE_SENDS:
+            return False
+        for profile, failure in failures:
+            others = self.exchange.reach.answers(profile.name) > self.past.seen.get(profile.name, math.inf)
+            if failure.kind not in PASSING or (others and (failure.sent or failure.status is not None)):
+                return False
+        return True
 
     def by(self, profile: Profile) -> dict[str, Any]:
         """What one profile makes of the call; raises Failure where it makes nothing."""
         schema, messages = self.call["answer_schema"], [dict(one) for one in self.call["messages"]]
         parameters = {**self.call["parameters"]}
-        parameters["max_tokens"] = min(parameters["max_tokens"], profile.max_output)
         if schema and "json_schema" not in profile.capabilities:  # else what it must hold is nowhere told
             messages[-1]["content"] += "\n\n" + structured.instruction(schema)
+        room = room_for(profile, messages, schema)
+        parameters["max_tokens"] = min(parameters["max_tokens"], room)
         answer = self.sent(profile, messages, parameters)
-        if answer.finish == "length" and parameters["max_tokens"] < profile.max_output:
-            parameters["max_tokens"] = min(ROOM * parameters["max_tokens"], profile.max_output)
+        if answer.finish == "length" and parameters["max_tokens"] < room:
+            parameters["max_tokens"] = min(ROOM * parameters["max_tokens"], room)
             answer = self.better(answer, profile, messages, parameters)
         found = judged(profile, answer, schema)
         if found["error"] and found["error"]["kind"] == "unfit":  # once more, with what is wrong
@@ -103,10 +131,10 @@ class Turn:
         messages: Sequence[Mapping[str, str]],
         parameters: Mapping[str, Any],
     ) -> Answer:
-        """Another answer; the first where the budget has no room for another, as that one is paid."""
+        """Another answer; the first, which is paid, where money or server has none to give."""
         try:
             return self.sent(profile, messages, parameters)
-        except BudgetGone:
+        except (BudgetGone, Failure):
             return first
 
     def sent(self, profile: Profile, messages: Sequence[Mapping[str, str]], parameters: Mapping[str, Any]) -> Answer:
@@ -131,14 +159,17 @@ class Turn:
             raise Failure(
                 "server", f"{profile.name}: failed too often of late; it is left alone for a while", sent=False
             )
-        how: How = "ok"  # of the endpoint: a call that it rejects says nothing against it
+        self.past.seen.setdefault(profile.name, exchange.reach.answers(profile.name))
+        how: How = "unsent"  # where no budget has room for it
         wait: float | None = None
         try:
             answer = self.booked(profile, messages, parameters)
             exchange.reach.answered(profile)
+            how = "ok"
             return answer
         except Failure as failure:
             exchange.reach.failed(profile, failure)
+            how = "ok"  # a call that an endpoint rejects says nothing against it
             if failure.kind in PASSING or failure.kind == "auth":
                 how, wait = ("busy" if failure.kind == "busy" else "failed"), failure.retry_after_s
             raise
@@ -154,25 +185,39 @@ class Turn:
             books = ledger.reserve(self.id, self.call["step"], profile.name, profile.price, most, stop)
         if books is None:
             raise Stopping
-        noted: dict[str, Any] = {"profile": profile.name, "model": profile.model}
+        noted: dict[str, Any] = {"profile": profile.name, "model": profile.model, "status": None, "how": "broken"}
+        noted |= {"said": "an error that nobody foresaw", "usd": None, "tokens": None}
         began = time.monotonic()
         try:
             key = self.exchange.keys[profile.name]
             answer = endpoint.ask(session, profile, key, messages, parameters, schema, self.idle)
         except Failure as failure:
+            if failure.sent:
+                ledger.settle(books, None, None, failure.kind)
+            else:
+                ledger.release(books, failure.kind)
             usd = None if failure.sent else 0.0
-            ledger.settle(books, None, None) if failure.sent else ledger.release(books)
-            noted |= {"status": failure.status, "how": failure.kind, "said": str(failure), "usd": usd, "tokens": None}
+            noted |= {"status": failure.status, "how": failure.kind, "said": str(failure), "usd": usd}
+            raise
+        except BaseException:  # or all would wait for its money, once the budget has no other
+            ledger.settle(books, None, None, "broken")
             raise
         else:
             one = answer.tokens
             usd = profile.price.usd(one.input, one.output, one.cached) if one.counted and profile.price else None
-            ledger.settle(books, one if one.counted else None, usd)
+            ledger.settle(books, one if one.counted else None, usd, answer.finish)
             tokens = {"input": one.input, "output": one.output, "cached": one.cached, "counted": one.counted}
             noted |= {"status": 200, "how": answer.finish, "said": "", "usd": usd, "tokens": tokens}
             return answer
         finally:
-            self.attempts.append({**noted, "seconds": round(time.monotonic() - began, 3)})
+            self.past.attempts.append({**noted, "seconds": round(time.monotonic() - began, 3)})
+
+
+def room_for(profile: Profile, messages: Sequence[Mapping[str, str]], schema: Any) -> int:
+    """The most tokens of an answer: its own limit, or what an estimate of the question leaves of the context."""
+    asked = calls.bytes_of({"messages": messages, "answer_schema": schema}) // BYTES_A_TOKEN
+    left = profile.context - asked - EXTRA_TOKENS
+    return min(profile.max_output, left) if left > 0 else profile.max_output  # the server may count less
 
 
 def judged(profile: Profile, answer: Answer, schema: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class Waiting:
         self._rooms = {profile: count + BESIDE for profile, count in rooms.items()}
         self._queues: dict[str, deque[str]] = defaultdict(deque)
         self._hands: dict[str, set[str]] = defaultdict(set)  # of sets, as these change in one step for all threads
-        self._model: dict[str, str] = {}  # of a call that waits or is in hand
+        self._known: dict[str, str] = {}  # the profile of a call that waits or is in hand
 
     @property
     def most(self) -> int:
@@ -43,11 +43,11 @@ class Waiting:
         """List the inbox, and put what is new in order."""
         hands = {id for own in list(self._hands.values()) for id in own}
         ids = self.mailbox.asked(hands) if self.only is None else self._own(self.only - hands)
-        known = self._model
-        self._model = {id: known[id] if id in known else self._profile(id) for id in ids}
+        known = self._known
+        self._known = {id: known[id] if id in known else self._profile(id) for id in ids}
         self._queues.clear()
         for id in ids:
-            self._queues[self._model[id]].append(id)
+            self._queues[self._known[id]].append(id)
 
     def _own(self, ids: frozenset[str]) -> list[str]:
         there = set(files.names(self.mailbox.inbox_fd))
@@ -79,5 +79,5 @@ class Waiting:
             call = files.parse(files.read_bytes(f"{id}.json", files.MAX_REQUEST, self.mailbox.inbox_fd), id)
         except (OSError, files.BadFile):  # the claim tells what is wrong with it
             return ""
-        model = call.get("model") if isinstance(call, dict) else ""
-        return model if model in self._rooms else ""
+        profile = call.get("profile") if isinstance(call, dict) else ""
+        return profile if profile in self._rooms else ""

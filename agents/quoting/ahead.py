@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -148,11 +149,15 @@ class Ahead:
         return [0, *accumulate(each)]
 
     @cached_property
-    def extractive(self) -> list[dict[str, Any]]:
-        """The examples that `generate` cuts from the sources beside those of a model."""
-        facts = generate.facts_of(self.rows, self.texts, self.document["topics"])
+    def facts(self) -> list[Fact]:
+        return generate.facts_of(self.rows, self.texts, self.document["topics"])
+
+    def extractive(self, given: float | None = None) -> list[dict[str, Any]]:
+        """The examples that `generate` cuts from the sources beside `given` pairs of a model (None: all it wants)."""
         listed = frozenset(row["id"] for row in self.rows if row["origin"] in LISTED)
-        return generate.first(facts, listed, shares(self.goal.examples, self.scale)[1], self.goal.seed, self.scale)
+        least = shares(self.goal.examples, self.scale)[1]
+        wanted = max(least, 0 if given is None else ceil(self.goal.examples - given))
+        return generate.first(self.facts, listed, wanted, self.goal.seed, self.scale)
 
     def empty_judged(self) -> Question:
         """What a judge is asked about a pair, without the pair."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
@@ -24,21 +23,16 @@ from agents.teacher.wording import rank
 CHANCES = 1 << 32  # as many equal parts has what a hash draws
 
 Example = dict[str, Any]
-Item = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Exam:
-    """What of an exam has a long answer: cut from the sources; by exam wording of the teacher; the questions."""
+def examined(
+    ahead: Ahead, there: Sequence[Example], pairs: Sequence[Pair] = (), kept: float = 1.0
+) -> tuple[Examined, Examined | None]:
+    """(what is cut from the sources, what each exam wording of a teacher adds) of the exam's long answers.
 
-    cut: Examined
-    made: Examined | None
-    items: list[Item] = field(default_factory=list)
-
-
-def examined(ahead: Ahead, pairs: Sequence[Pair], kept: float) -> Exam:
-    """The exam of what is cut from the sources and of a teacher's `pairs`; a judge lets the share `kept` pass."""
-    seed, there = ahead.goal.seed, ahead.extractive
+    `there` is what is cut, `pairs` are a teacher's, of which a judge lets the share `kept` pass; None for no wording.
+    """
+    seed = ahead.goal.seed
     every = mixed(there, pairs, len(pairs), seed, Counter()) if pairs else there
     wordings = sum("made" in one and one["use"] == "exam" for one in every)
     fit, _ = screen(every, ahead.texts)
@@ -47,7 +41,7 @@ def examined(ahead: Ahead, pairs: Sequence[Pair], kept: float) -> Exam:
     split = first_exam(passed, ahead.texts, [], seed)
     own = {one["id"] for one in passed if "made" in one}
     made = counted(split, passed, own, True).times(1 / wordings) if wordings else None
-    return Exam(counted(split, passed, own, False), made, [one for one in listed(split) if not one["short"]])
+    return counted(split, passed, own, False), made
 
 
 def chance(seed: int, id: str) -> float:
@@ -55,16 +49,12 @@ def chance(seed: int, id: str) -> float:
     return int(rank(seed, "passes", id)[:8], 16) / CHANCES
 
 
-def listed(split: Split) -> list[Item]:
-    return [*split.taught, *split.validation, *split.unseen]
-
-
 def counted(split: Split, passed: Sequence[Example], own: set[str], made: bool) -> Examined:
     """The part of a split that the teacher made, or the other one; a family is cut if any exam wording of it is."""
     asked = by_family(one for one in passed if one["use"] == "exam")
     taught = {row["family"] for row in split.train} & asked.keys()
     families = sum(all(one["id"] in own for one in asked[name]) == made for name in taught)
-    items = [one for one in listed(split) if (one["id"] in own) == made]
+    items = [one for one in [*split.taught, *split.validation, *split.unseen] if (one["id"] in own) == made]
     known = [one for one in items if one["slice"] == "taught"]
     long = [one for one in items if not one["short"]]
     share = fmean(not one["short"] for one in known) if known else 0.0

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from math import ceil
-from typing import Any, TypeVar
+from typing import Any
 
 from agents import collect, research
 from agents._ask import Question
@@ -17,29 +16,21 @@ from agents.asking import domain, preference
 from agents.exam import rubric
 from agents.exam.scoring import judge_question
 from agents.quoting.ahead import Ahead
-from agents.quoting.exam import Item, examined
+from agents.quoting.curve import Seen
 from agents.quoting.plan import AGENT, ROLE, Plan
 from agents.quoting.rates import COMPARED, JUDGED, MAP, PAIRS, SCENARIOS, STUDY
-from agents.quoting.sample import Asks, Books, Listening, Sample
-from agents.teacher.distil import Pair, Teacher
-from agents.teacher.prompts import KINDS, Prompt
-from agents.teacher.prompts import PAIRS as ASKED_FOR
-from agents.teacher.wording import rank
+from agents.quoting.sample import Asks, Books, Listening, Sample, Told
+from agents.quoting.waves import Asked, Waves, evenly
+from agents.teacher.distil import Pair
 
 SHARE = 0.02  # of all calls
 LEAST = 170  # calls: fewer tell the mean of an answer's tokens, which vary by half of it, no better than to 8%
 SURE = 0.5  # of the first wave of prompts, where tools may add sources, which push the rest behind it
 STAND_INS = 8  # questions of the exam that a judge compares answers to: it says a sentence each time, much alike
+STAND_INS = 8  # questions of the exam that a judge compares answers to: it says a sentence each time, much alike
 CHANCES = 1 << 32  # as many equal parts has what a hash draws
-T = TypeVar("T")
 
-
-@dataclass
-class Desk:
-    """As much of a step's job as a teacher needs."""
-
-    models: Listening
-    say: Callable[..., None]
+Example = dict[str, Any]
 
 
 class Pilot:
@@ -75,8 +66,7 @@ class Pilot:
         if JUDGED in self.plan.kinds:
             self.judged(ahead, found)
         if COMPARED in self.plan.kinds and not sample.stopped:
-            sample.exam = examined(ahead, found, sample.kept)
-            self.compared(sample.exam.items)
+            self.compared([one for one in ahead.extractive() if one["use"] == "exam" and not one["short"]])
         for answers in sample.answers.values():  # whichever came first, the draws are the same
             answers.sort(key=lambda one: (one.bytes, one.input, one.output, one.id))
         return ahead, sample
@@ -93,12 +83,6 @@ class Pilot:
         found = dict(self.listening(kind).all(ROLE[kind], questions))
         return [research.useful(found[place]) for place in range(len(questions))]
 
-    def chosen(self, listed: Sequence[T], what: str, most: int) -> list[T]:
-        """Some of a list, evenly spread over its order from a seeded place on, so that each part has its share."""
-        n, seed = max(0, min(most, len(listed))), self.plan.ahead.goal.seed
-        start = int(rank(seed, "pilot", what)[:8], 16) / CHANCES
-        return [listed[int((place + start) * len(listed) / n)] for place in range(n)]
-
     def mapped(self) -> Ahead:
         """Ask for the map; what lies ahead by it."""
         ahead, (drawn,) = self.plan.ahead, self.ask(MAP, [self.plan.ahead.map()])
@@ -109,65 +93,39 @@ class Pilot:
         return ahead.with_answers(document, [])
 
     def taught(self, ahead: Ahead) -> list[Pair]:
-        """Ask the teacher about some chunks of the first wave, in all kinds; the pairs that hold."""
-        wave = ahead.prompts[: ceil(ahead.wanted / ASKED_FOR)]
-        if ahead.has_tools("collect"):
-            wave = wave[: ceil(SURE * len(wave))]
-        groups = [group for group in by_chunk(wave) if len(group) == len(KINDS)]
-        left = self.wanted - self.sample.asked.total()
-        share = 2 if JUDGED in self.plan.kinds else 1
-        groups.sort(key=lambda group: (ahead.sorts[group[0].chunk.source], group[0].chunk.source, size(group)))
-        some = self.chosen(groups, PAIRS, ceil(left / share / len(KINDS)))
-        asked = [one for group in some for one in group]
-        self.say(f"asking teacher {len(asked)} times: {PAIRS}")
-        listening = self.listening(PAIRS)
-        teacher = Teacher(Desk(listening, self.say), ahead.texts, ahead.topic, ahead=False)
-        found, place = teacher.asked(asked, 0), 0
-        for group in some:
-            own = range(place, place + len(group))
-            place += len(group)
-            answers = [listening.places[at] for at in own if at in listening.places]
-            held = [pair for at in own for pair in found.get(at, [])]
-            if answers:
-                self.sample.chunks.append((answers, len(held)))
-                self.sample.pairs.append(held)
-                self.sample.sorts.append(ahead.sorts[group[0].chunk.source])
-        return [pair for own in self.sample.pairs for pair in own]
+        """Ask the teacher, leaving the judge as much room; returns the pairs that hold."""
+        room = (self.wanted - self.sample.asked.total()) // (2 if JUDGED in self.plan.kinds else 1)
+        waves, sample = Waves(ahead, lambda: self.listening(PAIRS), self.say), self.sample
+        own, sources = dict[str, list[Asked]](), {one.chunk.key: one.chunk.source for one in ahead.prompts}
+        for one in waves.ask(room):
+            own.setdefault(one.prompt.chunk.key, []).append(one)
+        sample.waves = Seen(waves.asked, waves.new)
+        for key, found in own.items():
+            if answers := [one.answer for one in found if one.answer]:
+                pairs = [pair for one in found for pair in one.pairs]
+                sample.chunks.append(Told(answers, pairs, ahead.sorts[sources[key]]))
+        return sample.pairs
 
     def judged(self, ahead: Ahead, found: Sequence[Pair]) -> None:
         """Ask the judge about some of the pairs, each once."""
         asked = {str(one.messages): one for one in (judge_question(pair.example, ahead.texts) for pair in found)}
         left = self.wanted - self.sample.asked.total()
-        said = self.ask(JUDGED, self.chosen(list(asked.values()), JUDGED, left))
+        said = self.ask(JUDGED, evenly(list(asked.values()), left, ahead.goal.seed, JUDGED))
         self.sample.judged = sum(one is not None for one in said)
         self.sample.failed = sum(one is not None and rubric.fault(one) is not None for one in said)
 
-    def compared(self, items: Sequence[Item]) -> None:
+    def compared(self, items: Sequence[Example]) -> None:
         """Ask the judge about stand-ins for what base and specialist will say, which tells how long its answers are.
 
         An item's own reference stands for one answer, another's for the other. The run asks other questions: these
         are asked beside it.
         """
-        some = self.chosen(items, COMPARED, STAND_INS)
+        some = evenly(items, STAND_INS, self.plan.ahead.goal.seed, COMPARED)
         asked = []
         for item, other in zip(some, [*some[1:], *some[:1]], strict=True):
             answers = other["answer"], item["answer"]
             asked += [preference.question(item, *answers), preference.question(item, *reversed(answers))]
         self.ask(COMPARED, asked if len(some) > 1 else [])
-
-
-def size(prompts: Sequence[Prompt]) -> int:
-    return len(prompts[0].chunk.text)
-
-
-def by_chunk(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
-    """Prompts in a row that are about the same chunk."""
-    found: list[list[Prompt]] = []
-    for one in prompts:
-        if not found or found[-1][0].chunk != one.chunk:
-            found.append([])
-        found[-1].append(one)
-    return found
 
 
 def size_wanted(plan: Plan, expected: Mapping[str, Any]) -> int:

@@ -8,12 +8,12 @@ from functools import cached_property
 from math import ceil
 
 from agents._ask import WINDOW, Question
-from agents._config import Config
 from agents.asking import scenarios
 from agents.improve import GROWTH
 from agents.models.ledger import EXTRA_PER_MESSAGE, EXTRA_TOKENS
-from agents.models.profile import PRICES_NAME, Profile, Role, chain, priced_on, profiles, roles
+from agents.models.profile import Profile, profiles
 from agents.quoting.ahead import Ahead, Sent, largest, sent
+from agents.quoting.curve import NONE_SEEN, Curve, Seen, Yield
 from agents.quoting.exam import examined, long
 from agents.quoting.rates import (
     COMPARED,
@@ -28,8 +28,7 @@ from agents.quoting.rates import (
     Examined,
     Rates,
 )
-from agents.teacher.distil import ENOUGH
-from agents.teacher.prompts import PAIRS as ASKED_FOR
+from agents.quoting.who import Who
 from agents.teacher.prompts import SCHEMA
 
 ROLE = {MAP: "researcher", STUDY: "researcher", LOOKUP: "researcher", SCENARIOS: "researcher", PAIRS: "teacher"}
@@ -37,15 +36,6 @@ ROLE |= {JUDGED: "judge", COMPARED: "judge"}
 AGENT = {MAP: "research", STUDY: "research", LOOKUP: "collect", SCENARIOS: "collect", PAIRS: "generate"}
 AGENT |= {JUDGED: "generate", COMPARED: "evaluate"}  # `generate` asks the judge in advance, and it stands in its books
 LONGEST = 4  # times as long as a mean one are the longest question and reference of an exam
-
-
-@dataclass(frozen=True)
-class Who:
-    """Whom a role asks here: the profile, and where its price is from ("" where nobody knows it)."""
-
-    role: Role
-    profile: Profile
-    price_from: str
 
 
 @dataclass(frozen=True)
@@ -72,30 +62,12 @@ def total(amounts: Iterable[Amount]) -> Amount:
     return sum(amounts, Amount())
 
 
-def asked(config: Config) -> dict[str, Who]:
-    """Whom each role asks here, by role; a role that is done without a model is left out.
-
-    While a dollar budget stands, the first profile with a price answers, as the `llm` agent has it.
-    """
-    enabled, found = profiles(config.infra), {}
-    budget = config.infra["budget"] or {}
-    dollars = any("usd" in one for one in (budget, budget.get("call") or {}, *(budget.get("steps") or {}).values()))
-    for name, role in roles(config.roles).items():
-        able = chain(role, enabled)
-        if able:
-            one = next((each for each in able if each.price), able[0]) if dollars else able[0]
-            own = "price" in config.infra["models"][one.name] and config.infra["models"][one.name]["price"] is not None
-            where = "config/infra.yaml" if own else f"{PRICES_NAME} of {priced_on()}" if one.price else ""
-            found[name] = Who(role, one, where)
-    return found
-
-
 class Plan:
-    """What a run of `ahead` comes to with these models, at any rates; `exam` is what its sources give, if known."""
+    """What a run of `ahead` comes to with these models, at any rates."""
 
-    def __init__(self, ahead: Ahead, who: Mapping[str, Who], exam: Examined | None = None) -> None:
-        self.ahead, self.who, self._exam = ahead, who, exam
-        self.enabled = profiles(ahead.config.infra)
+    def __init__(self, ahead: Ahead, who: Mapping[str, Who]) -> None:
+        self.ahead, self.who = ahead, who
+        self.enabled = profiles(ahead.config.infra, ahead.goal.budget)
         self.rounds = ahead.goal.rounds if isinstance(ahead.goal.rounds, int) else 1
 
     @cached_property
@@ -143,8 +115,10 @@ class Plan:
         return self.ahead.sizes(self.profile(PAIRS))
 
     @cached_property
-    def chunks(self) -> int:
-        return len({one.chunk.key for one in self.ahead.prompts})
+    def order(self) -> list[str]:
+        """The sort of source of each chunk, in the order in which the chunks are asked about."""
+        keys = {one.chunk.key: self.ahead.sorts[one.chunk.source] for one in self.ahead.prompts}
+        return list(keys.values())
 
     @cached_property
     def prompt(self) -> Sent:
@@ -155,20 +129,14 @@ class Plan:
     @cached_property
     def exam(self) -> Examined:
         """What the pairs that are cut from the sources give the exam."""
-        return self._exam or examined(self.ahead, [], 1.0).cut
+        return examined(self.ahead, self.ahead.extractive())[0]
 
     # -- how many -------------------------------------------------------------------------------------------
 
-    def prompts(self, rates: Rates, wanted: int) -> int:
-        """How many prompts are asked until `wanted` different pairs hold, wave by wave, as agents/teacher/distil.py."""
-        there, done = len(self.sizes) - 1, 0
-        while done < there and (found := rates.new.at(done, self.chunks)) < ENOUGH * wanted:
-            done = min(there, done + max(1, ceil((wanted - found) / ASKED_FOR)))
-        return done
-
     def calls(self, rates: Rates) -> dict[str, float]:
         """How many calls of each kind there are, over all rounds."""
-        known, (prompts, exams) = self.known, self.taught(rates)
+        known, prompts = self.known, [n for n, _ in self.taught(rates)]
+        apart = self.curve(rates.apart, rates)
         tools = rates.tool_rounds if self.ahead.has_tools("research") else 1.0
         found = {
             MAP: 1.0 * self.rounds,
@@ -176,24 +144,33 @@ class Plan:
             LOOKUP: self.counts.get(LOOKUP, 0) * rates.tool_rounds * self.rounds,
             SCENARIOS: self.counts.get(SCENARIOS, 0) / scenarios.lacking([]) * rates.batches,
             PAIRS: float(sum(prompts)),
-            JUDGED: sum(rates.apart.at(n, self.chunks) for n in prompts) + exams,
+            JUDGED: sum(map(apart.at, prompts)) + self.wordings(rates),
         }
         if COMPARED in self.kinds:
             found[COMPARED] = 2 * rates.differ * self.long(rates)[0] * self.rounds + rates.beside
         return {kind: found[kind] for kind in self.kinds if kind in known or kind == PAIRS}
 
-    def taught(self, rates: Rates) -> tuple[list[int], float]:
-        """(prompts of each round, exam wordings of all) that the teacher is asked and gives."""
+    def taught(self, rates: Rates) -> list[tuple[int, float]]:
+        """(prompts that the teacher is asked, different pairs that they give), round by round."""
         if PAIRS not in self.kinds:
-            return [], 0.0
-        wanted = self.wants(self.ahead.wanted)
-        prompts = [self.prompts(rates, n) for n in wanted]
-        given = sum(min(n, rates.new.at(done, self.chunks)) for n, done in zip(wanted, prompts, strict=True))
-        return prompts, rates.exams.at(given)
+            return []
+        found = []
+        for round, wanted in enumerate(self.wants(self.ahead.wanted)):  # of a later round, no prompt was asked yet
+            curve = self.curve(rates.new, rates, NONE_SEEN if round else rates.seen)
+            prompts = curve.prompts(wanted, len(self.sizes) - 1)
+            found.append((prompts, min(wanted, curve.at(prompts))))
+        return found
+
+    def curve(self, told: Yield, rates: Rates, seen: Seen = NONE_SEEN) -> Curve:
+        return Curve(told, self.order, rates.rich, seen)
+
+    def wordings(self, rates: Rates) -> float:
+        """Exam wordings that the teacher's pairs give."""
+        return rates.exams.at(sum(pairs for _, pairs in self.taught(rates)))
 
     def long(self, rates: Rates) -> tuple[float, float]:
         """(questions of the exam with a long answer, bytes of one with its reference)."""
-        return long(self.exam, rates.made.times(self.taught(rates)[1]))
+        return long(self.exam, rates.made.times(self.wordings(rates)))
 
     def wants(self, first: int) -> list[int]:
         """Pairs wanted of the teacher, round by round; `improve` asks for a quarter more each time."""

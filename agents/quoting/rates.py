@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import inf
 from typing import NamedTuple
 
+from agents.quoting.curve import NONE_SEEN, Growth, Seen, Yield
 from agents.teacher.prompts import KINDS as KINDS_OF_PAIRS
 
 MAP, STUDY, LOOKUP, SCENARIOS = "a map of the domain", "a topic", "a topic, with tools", "error scenarios"
@@ -45,7 +45,7 @@ FOREIGN = {  # bytes of what earlier answers put into a question
     JUDGED: Range(500, 900, 1_600),  # a span with 300 characters on each side, question and answer
     COMPARED: Range(80, 260, 480),  # two answers of at most 48 tokens each (training/answer.py)
 }
-HELD = Range(4.5, 3.2, 1.5)  # of five pairs, those that hold: the fewer, the more prompts are asked
+HELD = Range(4.5, 3.2, 1.0)  # of five pairs, those that hold: the fewer, the more prompts are asked
 BATCHES = Range(5, 6, 12)  # askings of ten scenarios until a group has fifty that differ; fifteen at most
 ROUNDS_OF_TOOLS = Range(1, 3, 5)  # calls for a question that may be looked up: agents/_consult.py allows five
 EXAMS = Range(0.2, 0.6, 0.9)  # exam wordings for each pair: one a family, and families have one to six pairs
@@ -56,45 +56,6 @@ MADE_HELD = Range(0.02, 0.12, 0.2)  # those of families that are held out: 20% l
 MADE_BYTES = Range(150, 250, 500)  # of question and reference
 LATENCY_S = Range(0.3, 1.0, 4.0)  # until an answer begins
 TOKENS_PER_S = Range(150.0, 60.0, 15.0)  # of one answer, as it is written
-
-
-class Growth(NamedTuple):
-    """How a count grows with a size: `share` of it at `seen`, by the power law from there (Heaps, 1978)."""
-
-    share: float = 1.0
-    seen: float = 1.0
-    power: float = 1.0
-
-    def at(self, size: float) -> float:
-        return self.share * size * (size / self.seen) ** (self.power - 1) if size > 0 else 0.0
-
-
-class Yield(NamedTuple):
-    """What prompts about chunks give: `chunks` by how many chunks there are, asked about in all kinds once.
-
-    Of one chunk, k prompts tell k / (half + k) of what it holds: Clench's curve of how finds accumulate (Soberón and
-    Llorente, 1993), which lies between a chunk that never ends (half: inf) and one that is drawn from at random.
-    """
-
-    chunks: Growth
-    half: float = inf
-
-    def at(self, prompts: float, chunks: int) -> float:
-        """How many different ones so many prompts give, about `chunks` chunks in turn."""
-        touched = min(float(chunks), prompts / len(KINDS_OF_PAIRS))
-        if touched <= 0:
-            return 0.0
-        return self.chunks.at(touched) * self.told(prompts / touched) / self.told(len(KINDS_OF_PAIRS))
-
-    def told(self, prompts: float) -> float:
-        return prompts if self.half == inf else prompts / (self.half + prompts)
-
-    def later(self, factor: float) -> Yield:
-        """The same where a chunk is told out so many times later."""
-        return self._replace(half=self.half * factor)
-
-    def times(self, factor: float) -> Yield:
-        return self._replace(chunks=self.chunks._replace(share=self.chunks.share * factor))
 
 
 class Examined(NamedTuple):
@@ -133,6 +94,8 @@ class Rates:
     tool_rounds: float
     made: Examined  # what an exam wording of the teacher adds to the exam
     differ: float  # of long answers, the share that a judge is shown
+    seen: Seen = NONE_SEEN
+    rich: Mapping[str, float] = field(default_factory=dict)  # pairs of a chunk by its sort of source, 1: as many as all
     measured: frozenset[str] = frozenset()  # kinds whose tokens_per_byte holds all that is counted
     paid: Mapping[str, Price | None] = field(default_factory=dict)  # of those; None: nobody knows a price
     held: Mapping[str, float] = field(default_factory=dict)  # tokens of a call that stay reserved beside its answer

@@ -17,8 +17,7 @@ from agents.models import call as calls
 from agents.models.ledger import Amount, Tally
 from agents.models.profile import Profile
 from agents.quoting.ahead import sent
-from agents.quoting.exam import Exam
-from agents.quoting.rates import Examined
+from agents.quoting.curve import NONE_SEEN, Seen
 from agents.teacher.distil import Pair
 
 SKIPPED = "skipped"  # what is said of a question that was not asked, since the pilot had ended
@@ -40,26 +39,34 @@ class Sampled:
     error: str
 
 
+@dataclass(frozen=True)
+class Told:
+    """What was told about one chunk: the answers, the pairs of them that hold, the sort of its source (see Ahead)."""
+
+    answers: list[Sampled]
+    pairs: list[Pair]
+    sort: str
+
+
 @dataclass
 class Sample:
-    """All answers, by kind. `chunks` are the prompts of one chunk each: (their answers, pairs that hold).
-
-    `sorts` tells of each chunk what sort of source it is from (see Ahead), `weights` for how many it stands.
-    """
+    """All answers, by kind, and those about each chunk together; `weights` tells for how many a chunk stands."""
 
     answers: dict[str, list[Sampled]] = field(default_factory=dict)
-    chunks: list[tuple[list[Sampled], int]] = field(default_factory=list)
-    pairs: list[list[Pair]] = field(default_factory=list)  # by chunk
-    sorts: list[str] = field(default_factory=list)
+    chunks: list[Told] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
+    waves: Seen = NONE_SEEN
     judged: int = 0
     failed: int = 0  # of the pairs that were judged, those that `filter` will drop
-    exam: Exam | None = None  # as these pairs make it
     asked: Counter[str] = field(default_factory=Counter)  # by kind
     unanswered: Counter[str] = field(default_factory=Counter)
     reused: frozenset[str] = frozenset()  # IDs of calls that were answered before the pilot began
     passed_over: dict[str, str] = field(default_factory=dict)  # profile: why it did not answer what it was asked first
     stopped: str = ""  # why it ended early
+
+    @property
+    def pairs(self) -> list[Pair]:
+        return [pair for one in self.chunks for pair in one.pairs]
 
     @property
     def calls(self) -> int:
@@ -78,11 +85,6 @@ class Sample:
     def paid(self) -> float | None:
         """Dollars of the answers that were not there before; None where nobody knows them."""
         return total(one for one in self.every if one.id not in self.reused)
-
-    @property
-    def made(self) -> Examined | None:
-        """What an exam wording of the teacher adds to the exam; None: it gave none."""
-        return self.exam.made if self.exam else None
 
     @property
     def kept(self) -> float:

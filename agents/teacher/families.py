@@ -13,14 +13,16 @@ Where such a phrase stands in a question of the exam and in training, `filter` r
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.exam.near import Near, Phrases, Words, grams, words
+from agents.exam.near import GRAM, Near, Phrases, Words, grams, words
 
 MOST_PLACES = 5  # of the sources that share eight words in a row: more do not speak of one thing
+HABIT = 5  # words in a row that a writer has by habit: "in the context of the"
+HABITUAL = 20  # places where they stand: by then they tell more of the writer than of any fact
 PLACE = 600  # characters of a source: pairs about one sentence are at one place, however many there are
 
 Span = tuple[str, int, int]  # source, start, end (character offsets)
@@ -122,8 +124,7 @@ def mentions(nodes: Sequence[Node]) -> tuple[Mapping[Words, list[str]], Mapping[
     """({answer: the keys whose answer it is}, {answer: the keys whose question or answer holds it, word by word})."""
     owners: dict[Words, list[str]] = defaultdict(list)
     for node in nodes:
-        if answer := words(node.answer):
-            owners[answer].append(node.key)
+        owners[words(node.answer)].append(node.key)
     phrases = Phrases(owners)
     holders: dict[Words, set[str]] = defaultdict(set)
     for node in nodes:
@@ -157,14 +158,40 @@ def near_pairs(answers: Iterable[Words]) -> Iterator[tuple[Words, Words]]:
 
 
 def _running(nodes: Sequence[Node]) -> Iterator[tuple[Hashable, list[str]]]:
-    """Each run of eight words that a few places share, with its keys."""
+    """Each run of eight words that a few places share, no word of it a habit, with its keys."""
+    texts = [(node, [words(node.answer), words(node.about)]) for node in nodes]
+    habits = common(texts, HABIT, HABITUAL)
+    pieces = [(node, [part for text in own for part in without(text, habits)]) for node, own in texts]
+    often = Counter(run for _, own in pieces for run in set().union(*map(grams, own)))
     runs: dict[Words, list[Node]] = defaultdict(list)
-    for node in nodes:
-        for run in grams(words(node.answer)) | grams(words(node.about)):
-            runs[run].append(node)
-    for run, own in runs.items():
-        if len(own) > 1 and len({node.place for node in own}) <= MOST_PLACES:
-            yield ("run", run), [node.key for node in own]
+    for node, own in pieces:
+        for run in set().union(*map(grams, own)):
+            if often[run] > 1:
+                runs[run].append(node)
+    for run, sharing in runs.items():
+        if len({node.place for node in sharing}) <= MOST_PLACES:
+            yield ("run", run), [node.key for node in sharing]
+
+
+def common(texts: Iterable[tuple[Node, Sequence[Words]]], length: int, most: int) -> frozenset[Words]:
+    """The runs of so many words that stand in more than `most` places."""
+    at: dict[tuple[str, int], set[Words]] = defaultdict(set)
+    for node, own in texts:
+        at[node.place] |= set().union(*(grams(text, length) for text in own))
+    count = Counter(run for runs in at.values() for run in runs)
+    return frozenset(run for run, places in count.items() if places > most)
+
+
+def without(text: Words, habits: frozenset[Words]) -> Iterator[Words]:
+    """What is left of a text between its habits, as far as it holds a run of eight words."""
+    begin = 0
+    for at in range(len(text) - HABIT + 1):
+        if text[at : at + HABIT] in habits:
+            if at - begin >= GRAM:
+                yield text[begin:at]
+            begin = at + HABIT
+    if len(text) - begin >= GRAM:
+        yield text[begin:]
 
 
 def _overlapping(nodes: Sequence[Node]) -> Iterator[tuple[Hashable, list[str]]]:

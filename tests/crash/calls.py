@@ -43,10 +43,9 @@ def run(folder: Path, seed: int, quick: bool) -> Iterator[Row]:
 def same_bytes(calm: Storm, killed: Storm, where: str, seed: int) -> Row:
     """The data set of the killed run beside that of the calm one; what was durable, and still is."""
     theirs, ours = modelled.made(calm.run), modelled.made(killed.run)
-    wrong = [f"{name} differs" for name in sorted({*theirs, *ours}) if theirs.get(name) != ours.get(name)]
-    now = killed.replies()
+    now, wrong = killed.replies(), killed.broken + killed.left_over()  # first what explains the rest
     wrong += [f"reply {id} is lost or changed" for id, sha256 in killed.durable.items() if now.get(id) != sha256]
-    wrong += killed.left_over() + killed.broken
+    wrong += [f"{name} differs" for name in sorted({*theirs, *ours}) if theirs.get(name) != ours.get(name)]
     promise = "a pipeline that asks models ends with the same data set, no reply lost or changed, whoever is killed"
     return Row(promise, f"{where}; {len(ours)} artifacts, the same bytes as undisturbed", told(wrong, seed))
 

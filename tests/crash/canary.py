@@ -29,7 +29,8 @@ class Canary:
             "reply.json": {"schema": "reply.v1", "id": self.word, "step": step, **facts},
         }.items():
             (folder / name).write_bytes(files.canonical(document))
-        for name in (f"{self.word}.txt", ".draft-1-canary", "inbox/.draft-1-canary", "outbox/.draft-1-canary"):
+        drafts = (".draft-1-canary", "inbox/.draft-1-canary", "outbox/.draft-1-canary")
+        for name in (f"{self.word}.txt", "bare/a.txt", *drafts):
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(self.word)
         self._sealed: dict[str, tuple[int, int, bytes]] = {}

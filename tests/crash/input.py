@@ -182,8 +182,8 @@ def places(folder: Path, chance: random.Random, quick: bool) -> Iterator[Row]:
     things = {**input_places.THINGS, **(input_places.OF_ROOT if os.geteuid() == 0 else {})}
 
     def pick() -> dict[str, input_places.Plant]:
-        names = {"a link to a folder outside", chance.choice(list(things))} if quick else things
-        return {name: things[name] for name in sorted(names)}
+        always = {"a link to a folder outside", "a link to a folder outside with no reply"}
+        return {name: things[name] for name in sorted(always | {chance.choice(list(things))} if quick else things)}
 
     for what, trial in (("mailbox", in_mailboxes), ("run", in_runs)):
         place = folder / what

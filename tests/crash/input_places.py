@@ -50,6 +50,7 @@ THINGS: dict[str, Plant] = {
     "an object": lambda path, outside: path.write_text('{"kind": ["error"], "message": 1, "request_sha256": 1}'),
     "a folder": lambda path, outside: path.mkdir(),
     "a link to a folder outside": lambda path, outside: path.symlink_to(outside),
+    "a link to a folder outside with no reply": lambda path, outside: path.symlink_to(outside / "bare"),
     "a link to a file outside": link_to_file,
     "a link to nothing": lambda path, outside: path.symlink_to(outside / "nothing"),
     "a link to itself": lambda path, outside: path.symlink_to(path.name),

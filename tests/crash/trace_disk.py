@@ -43,7 +43,7 @@ EFFECTS: dict[str, Callable[[Any], object]] = {
     "revive": lambda scene: scene.box.state("r1") == "waiting",
     "withdraw": lambda scene: scene.box.state("r1") is None,
     "clean-up": lambda scene: not scene.box.listing().requests,
-    "serve": lambda scene: scene.box.state("r1") == "done",  # what it cannot remove, it removes another time
+    "tidy": lambda scene: scene.box.state("r1") == "done",  # what it cannot remove, it removes another time
     "create_run": lambda scene: (scene.folder / "run.json").exists(),
     "Run.mailbox": lambda scene: (scene.folder / "20-sum/inbox").is_dir(),
     "Run.advance": lambda scene: all(scene.run.mailbox(name).state("r1") for name in ("10-list", "30-tell")),

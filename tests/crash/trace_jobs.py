@@ -241,7 +241,7 @@ def _clean_up(scene: Scene) -> Act:
     return lambda: scene.take()
 
 
-def _serve(scene: Scene) -> Act:
+def _tidy(scene: Scene) -> Act:
     _answered(scene)
     (scene.box.folder / "inbox/r1.json").unlink()
     return lambda: tidy(scene.box)
@@ -265,7 +265,7 @@ JOBS: dict[str, Callable[[Scene], Act]] = {
     "revive": _revive,
     "withdraw": _withdraw,
     "clean-up": _clean_up,
-    "serve": _serve,
+    "tidy": _tidy,
 }
 OF_STEPS = ("begin", "work")  # a service begins nothing: it makes a folder only for a failed try
 MAY_DIE = ("fail for the last time", "give_up", "bury", "revive")  # they make, or begin with, a dead letter

@@ -54,10 +54,10 @@ class Victim:
         return 2 * next(n for n, call in enumerate(self.calls() or []) if _appears(call, "kept")) + 1
 
     def _begins(self, calls: list[Call]) -> int:
-        """A step's try is its folder; a service only marks the request."""
+        """A step's try is its folder; a service only marks the request, last of all that it does to its mode."""
         if self.kind.folders:
             return next(n for n, c in enumerate(calls) if c.name[:5] == "mkdir" and "/try-" in c.paths[-1])
-        return next(n for n, call in enumerate(calls) if call.name == "fchmod")
+        return max(n for n, call in enumerate(calls) if call.name == "fchmod")
 
     def kill(self, stop: int) -> None:
         killed = trace.kill_at(self.job(self.folder), stop, self.kind.refuse)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from agents._job import GiveUp
 from agents._servers import Server
 from agents._tools import Tools
 from tests.foreign.install import node
@@ -21,12 +25,15 @@ Held = tuple[str, bool, str]  # what should hold, whether it did, what was seen
 PAGE = b"<html><body><h1>Collectives</h1><p>An all-gather that hangs waits for one rank.</p></body></html>"
 OURS = [str(ROOT / "bin" / "mcp"), "--runs"]
 MS = "@modelcontextprotocol/"
+WRITING = yaml.safe_load(re.findall(r"writes: (\[[^\]]+\])", (ROOT / "config/infra.yaml").read_text())[0])
 
 
 @contextmanager
-def opened(home: Path, name: str, command: list[str], *allowed: str, **env: str) -> Iterator[Tools]:
+def opened(
+    home: Path, name: str, command: list[str], *allowed: str, writes: bool | list[str] = True, **env: str
+) -> Iterator[Tools]:
     """One server's tools, in folders below `home`."""
-    servers = {name: Server(name, command, env, True)}
+    servers = {name: Server(name, command, env, writes)}
     tools = Tools(servers, [f"{name}.{one}" for one in allowed] or [name], home / "tools")
     tools.open()
     try:
@@ -51,6 +58,20 @@ def filesystem(folder: Path, home: Path) -> Iterator[Held]:
     with opened(home, "files", [*node(folder, f"{MS}server-filesystem"), str(room)], "read_text_file") as tools:
         found = tools.call("files.write_file", {"path": str(room / "b.txt"), "content": "x"})
         yield "a tool that is not allowed is not called", not (room / "b.txt").exists(), found.error[:60]
+
+    said = writing(home, [*node(folder, f"{MS}server-filesystem"), str(room)], WRITING)
+    yield "those of config/infra.yaml are all that write, as it says itself", said == "", said
+    said = writing(home, [*node(folder, f"{MS}server-filesystem"), str(room)], [*WRITING[1:]])
+    yield "one that is left out there is refused", "write_file is told to only read" in said, said[:70]
+
+
+def writing(home: Path, command: list[str], writes: list[str]) -> str:
+    """Why a server is refused of which these tools are said to write; "" if it is not."""
+    try:
+        with opened(home, "files", command, writes=writes):
+            return ""
+    except GiveUp as error:
+        return str(error)
 
 
 def memory(folder: Path, home: Path) -> Iterator[Held]:
