@@ -18,6 +18,7 @@ Writes  train.jsonl        row.v1: the training rows, in chat format
 Asks    role judge: whether an example that a model made is grounded, right and useful; with no model nobody does
 
 The exam's five rules are in `agents/exam/rules.py`; the scan that checks them again is `agents/exam/overlap.py`.
+`settings: {embeddings: MODEL}` also drops near-duplicates by meaning, see `agents/exam/meaning.py`.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ from typing import Any
 from agents._agent import GiveUp, main
 from agents.exam.card import card
 from agents.exam.documented import documented
-from agents.exam.scoring import judged
+from agents.exam.meaning import same_meaning
 from agents.exam.near import tally
 from agents.exam.overlap import Overlap, counts, scan
 from agents.exam.quality import Drop, screen
 from agents.exam.rules import first_exam, sealed_exam
+from agents.exam.scoring import judged
 from agents.exam.slices import EXAMINED, Split, row
 from bus import files
 
@@ -48,6 +50,10 @@ def filter_examples(job: Any) -> None:
     examples = [example for name in job.glob("30-generate/examples/*.jsonl") for example in job.read(name)]
     kept, unfit = screen(examples, sources)
     kept, unasked = documented(kept, job.read("20-collect/sources.jsonl"))
+    if model := job.settings.get("embeddings"):
+        again = same_meaning(job, kept, str(model))
+        gone = {drop.example["id"] for drop in again}
+        kept, unfit = [one for one in kept if one["id"] not in gone], unfit + again
     job.say(f"{len(kept)} of {len(examples)} examples are fit to use")
     verdicts = (
         judged(job, kept, sources) if job.models.profile("judge") and any("made" in one for one in kept) else None

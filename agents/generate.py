@@ -9,7 +9,8 @@ Reads   goal.md
         before/80-improve/next.json next.v1: topics to strengthen, from the second round on
         before/30-generate/examples/*.jsonl   example.v1: the last round's pairs, which are all kept
 Writes  examples/*.jsonl            example.v1: one file per kind, rows by id
-        generated.json              generated.v1: what the teacher was asked, and what was left out; only with a teacher
+        generated.json              generated.v1: what the teacher was asked, and what became of it; only with a teacher
+        left_out.jsonl              left-out.v1: its pairs that are no examples, with the reason; only with a teacher
 Asks    role teacher: pairs about each chunk of the sources; with no model the pairs are cut by rules alone
         role judge: in advance, what `filter` will ask about the teacher's pairs
 
@@ -25,16 +26,20 @@ from math import ceil
 from typing import Any
 
 from agents._agent import GiveUp, main
+from agents.exam.near import tally
+from agents.exam.quality import same_question
 from agents.teacher.chunks import Chunk, chunks
 from agents.teacher.compare import comparisons
-from agents.teacher.distil import Teacher
+from agents.teacher.distil import Account, Teacher
 from agents.teacher.fact import Fact
 from agents.teacher.facts import pool, topic_of
-from agents.teacher.families import Node, family_id, group, spans_of
+from agents.teacher.families import family_id, group
+from agents.teacher.later import extended
 from agents.teacher.mixture import mixed, shares
+from agents.teacher.pair import Pair
 from agents.teacher.prompts import Prompt, prompts
 from agents.teacher.scale import KINDS, LISTED, Scale, choose, is_listed
-from agents.teacher.wording import MOST_WORDINGS, Example, more, worded
+from agents.teacher.wording import Example, worded
 
 LEAST_GROWTH = 0.1  # of the pairs, in a later round: less could not be seen in its scores
 SAMPLES = 3  # times that a round asks the same of a chunk: more repeat what was found
@@ -48,9 +53,12 @@ def generate(job: Any) -> None:
     for kind in KINDS:
         job.write(f"examples/{kind}.jsonl", sorted((e for e in examples if e["kind"] == kind), key=lambda e: e["id"]))
     if teacher:
-        teacher.show([one for one in examples if "made" in one])
-        job.write("generated.json", summary(job, teacher, examples, wanted, made.chunks))
-        job.say(f"the teacher: {told(teacher, examples)}")
+        teacher.ask_judge(one for one in examples if "made" in one)
+        rows = [one.row() for one in teacher.account.left_out]
+        job.write("left_out.jsonl", sorted(rows, key=lambda row: tuple(row.values())))
+        document = summary(job, teacher.account, examples, wanted, made.chunks)
+        job.write("generated.json", document)
+        job.say(f"the teacher: {told(teacher.account, document)}")
     job.say(statistics(examples, made.listed), pairs=len(examples), families=len({e["family"] for e in examples}))
 
 
@@ -71,15 +79,23 @@ class Making:
     def first(self, teacher: Teacher | None) -> tuple[list[Example], int]:
         """The examples of a first round, and how many pairs the model was to give."""
         job, scale = self.job, Scale(**self.job.settings.get("scale", {}))
-        wanted, pairs, goal = 0, [], job.goal.examples
-        if teacher:
-            wanted, least = shares(goal, scale)
-            pairs = teacher.pairs(self.prompts(None), wanted)
-            goal = max(least, goal - len(pairs))
-        examples = first(self.facts, self.listed, goal, job.seed, scale)
-        if lack := lacking(examples, scale):
+        goal = job.goal.examples
+        wanted, least = shares(goal, scale) if teacher else (0, goal)
+
+        def cut(count: int) -> list[Example]:
+            return first(self.facts, self.listed, count, job.seed, scale)
+
+        there = cut(least)  # as many as the exam needs, before anybody is paid
+        if teacher and lacking(there, scale):  # more of them may hold more families
+            least, there = goal, cut(goal)
+        if lack := lacking(there, scale):
             raise GiveUp(f"goal {job.goal.name}: {lack}; add sources with more documented objects", kind="goal")
-        return (mixed(examples, pairs, wanted, job.seed, teacher.account.left_out) if teacher else examples), wanted
+        if not teacher:
+            return there, wanted
+        pairs, taught = self.asked(teacher, None, there, wanted)
+        if goal - taught > least:  # the model gave less than its share
+            there = cut(goal - taught)
+        return self.mixed(teacher, there, pairs, wanted), wanted
 
     def later(self, before: list[Example], teacher: Teacher | None) -> tuple[list[Example], int]:
         """The last round's examples and new ones about its weakest topics: the model's first, as far as they go."""
@@ -90,12 +106,31 @@ class Making:
         wanted, there = 0, before
         if teacher and focus:
             wanted = goal - len(before)
-            there = mixed(
-                before, teacher.pairs(self.prompts(focus), wanted), wanted, job.seed, teacher.account.left_out
-            )
+            pairs, _ = self.asked(teacher, focus, before, wanted)
+            there = self.mixed(teacher, before, pairs, wanted)
         examples = extended(there, self.facts, focus, goal, job.seed)
         job.say(f"{len(examples) - len(before)} pairs more than before, for {', '.join(focus) or 'no topic'}")
         return examples, wanted
+
+    def asked(
+        self, teacher: Teacher, focus: Sequence[str] | None, there: Sequence[Example], wanted: int
+    ) -> tuple[list[Pair], int]:
+        """(the pairs of the model, how many of them are taught beside the examples that are there)."""
+        taught = 0
+
+        def kept(pairs: list[Pair]) -> int:
+            nonlocal taught
+            taught = mixed(there, pairs, wanted, self.job.seed).taught
+            return taught
+
+        teacher.known = {same_question(one["question"]) for one in there}
+        return teacher.pairs(self.prompts(focus), wanted, kept), taught
+
+    def mixed(self, teacher: Teacher, there: list[Example], pairs: list[Pair], wanted: int) -> list[Example]:
+        """The examples of both; the pairs that are none are noted."""
+        both = mixed(there, pairs, wanted, self.job.seed)
+        teacher.account.left_out += both.left_out
+        return both.examples
 
     def prompts(self, focus: Sequence[str] | None) -> Iterator[Prompt]:
         """What the teacher is asked: about all chunks, or those of the topics in focus; samples that no round asked."""
@@ -123,10 +158,9 @@ def asking(
 
 
 def summary(
-    job: Any, teacher: Teacher, examples: Sequence[Example], wanted: int, chunks: Sequence[Chunk]
+    job: Any, account: Account, examples: Sequence[Example], wanted: int, chunks: Sequence[Chunk]
 ) -> dict[str, Any]:
     """generated.v1."""
-    account = teacher.account
     return {
         "schema": "generated.v1",
         "profile": job.models.profile("teacher"),
@@ -134,25 +168,19 @@ def summary(
         "pairs": sum("made" in one and one["use"] == "teach" for one in examples),
         "extractive": sum("made" not in one for one in examples),
         "prompts": account.prompts,
-        "answers": {key: n for key, n in sorted(account.answers.items()) if n},
+        "answers": dict(sorted(account.answers.items())),
         "given": account.given,
-        "left_out": {key: n for key, n in sorted(account.left_out.items()) if n},
-        "chunks": {
-            "all": len(chunks),
-            "answered": len(account.chunks),
-            "left_out": len(chunks) - len(account.chunks),
-        },
+        "left_out": tally(one.reason for one in account.left_out),
+        "chunks": {"all": len(chunks), "answered": len(account.chunks)},
         "stopped": account.gone or None,
     }
 
 
-def told(teacher: Teacher, examples: Sequence[Example]) -> str:
+def told(account: Account, document: Mapping[str, Any]) -> str:
     """One line of counts for the log."""
-    account = teacher.account
-    pairs = sum("made" in one and one["use"] == "teach" for one in examples)
     end = f"; stopped: {account.gone}" if account.gone else ""
     asked = f"{account.answered} of {account.prompts} questions answered"
-    return f"{asked}, {account.given} pairs given, {pairs} kept{end}"
+    return f"{asked}, {account.given} pairs given, {document['pairs']} kept{end}"
 
 
 def facts_of(
@@ -180,48 +208,6 @@ def one_answer_each(families: Mapping[str, Sequence[Example]]) -> dict[str, list
     questions = {name: {example["question"] for example in own} for name, own in families.items()}
     asked = Counter(question for own in questions.values() for question in own)
     return {name: list(own) for name, own in families.items() if all(asked[one] == 1 for one in questions[name])}
-
-
-def extended(
-    before: Sequence[Example], facts: Sequence[Fact], focus: Sequence[str], wanted: int, seed: int
-) -> list[Example]:
-    """The examples of the last round as they were, and new ones about the topics in focus, `wanted` in all.
-
-    Old families keep their ids and members: a fact that would join two of them is left out. More wordings of old
-    families come first, then new families, one of each topic in turn.
-    """
-    old = [Node(e["id"], e["answer"], e["question"], spans_of(e), e["family"]) for e in before]
-    heads, left_out = group(old + [fact.node() for fact in facts])
-    members: dict[str, list[Fact]] = defaultdict(list)
-    for fact in facts:
-        if fact.key not in left_out:
-            members[heads[fact.key]].append(fact)
-    size = Counter(example["family"] for example in before)
-    asked = {example["question"] for example in before}
-    grown = list(before)
-    for head in heads_in_turn(members, focus, frozenset(size)):
-        name = head if head in size else family_id(fact.answer for fact in members[head])
-        if head != name and name in size:
-            continue  # what is left of an old family without the facts that held it together
-        about = [fact for fact in members[head] if fact.topic in focus]
-        new = list(more(about, name, seed)) if head == name else worded(members[head], name, MOST_WORDINGS - 1, seed)
-        added = [example for example in new if example["question"] not in asked][: max(0, MOST_WORDINGS - size[name])]
-        if len(grown) >= wanted or (head != name and len(added) < len(new)):
-            continue
-        asked.update(example["question"] for example in added)
-        size[name] += len(added)
-        grown += added
-    return grown
-
-
-def heads_in_turn(members: Mapping[str, Sequence[Fact]], focus: Sequence[str], known: frozenset[str]) -> list[str]:
-    """The families about the topics in focus: known ones first, then one of each topic in turn."""
-    queues: dict[str, list[str]] = {topic: [] for topic in focus}
-    for head in sorted(members):
-        for topic in sorted({fact.topic for fact in members[head]} & set(focus), key=focus.index)[:1]:
-            queues[topic].append(head)
-    place = {head: (head not in known, i) for queue in queues.values() for i, head in enumerate(queue)}
-    return sorted(place, key=lambda head: (*place[head], head))
 
 
 def lacking(examples: Sequence[Example], scale: Scale) -> str:

@@ -30,7 +30,6 @@ from agents.models.ledger import BudgetGone, Ledger, Taken
 from agents.models.profile import roles
 from agents.models.turn import Stopping, Turn, Unanswered
 from agents.models.waiting import Waiting
-from bus import files, schema
 from bus.claim import Claim
 
 LOOK_S = 0.02  # between two looks into the inbox: it is long while the judge is asked in advance
@@ -51,7 +50,6 @@ class Desk(Agent):
         calls = os.environ.pop(CALLS_FD, "")
         super().__init__(*args, **settings)
         enabled, ledger = _budget.enabled(self.run, self.config), self.books()
-        self.claims: set[Claim] = set()  # in hand
         try:
             self.exchange = Exchange(enabled, roles(self.config.roles), ledger, self.stopping)
         except NoKey as error:
@@ -111,10 +109,7 @@ class Desk(Agent):
 
     def _commit(self, job: Job, claim: Claim, answer: Any) -> None:
         assert self.exchange
-        try:
-            super()._commit(job, claim, answer)
-        except (files.BadFile, schema.Invalid, TypeError, ValueError) as error:  # it would be paid for at each try
-            raise GiveUp(f"its answer cannot be written: {error}", "reply") from None
+        super()._commit(job, claim, answer)
         self.exchange.past.pop(claim.id, None)
 
     def serve(self) -> None:
@@ -130,15 +125,12 @@ class Desk(Agent):
                     if self.stopping.is_set() or (claim := self.mailbox.claim(id)) is None:
                         waiting.end(id)
                     else:
-                        self.claims.add(claim)
                         pool.submit(self._handle, claim)
                 stale = self.bell.wait(soon) or soon is None or stale
             until = time.monotonic() + FINISH_S
             while waiting.in_hand and time.monotonic() < until:
                 time.sleep(0.05)
             if waiting.in_hand:  # what is in flight may be billed: its reservation stays spent
-                for claim in list(self.claims):
-                    claim.release()  # a stop is no death
                 os._exit(0)
 
     def _handle(self, claim: Claim) -> None:
@@ -147,7 +139,6 @@ class Desk(Agent):
             self._attempt(claim)
         finally:
             self.exchange.leave()
-            self.claims.discard(claim)
             if self.waiting.end(claim.id):
                 self.bell.ring()
 

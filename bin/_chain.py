@@ -17,7 +17,7 @@ from bus import files, schema
 from bus.run import Run
 
 AROUND = 120  # characters of the source shown on each side of a span
-PLACES = ("train.jsonl", "validation.jsonl", "exam.jsonl", "dropped.jsonl")
+PLACES = ("train.jsonl", "validation.jsonl", "exam.jsonl", "dropped.jsonl", "left_out.jsonl")
 NAME, PROMPTS_NAME = f"agents/teacher/{WORDINGS.name}", f"agents/teacher/{PROMPTS.name}"
 ID = re.compile(r"[0-9a-z][0-9a-z_-]{0,99}")
 
@@ -31,7 +31,7 @@ def chain(run: Run, item: str) -> dict[str, Any]:
     if not ID.fullmatch(item):
         raise NotThere(f"{item[:60]!r} is no id; ids look like e-16babf84d58a, see dropped.jsonl or train.jsonl")
     verdicts: dict[str, list[str]] = {}  # what is said of it: in which files
-    example, item_row, judged = None, None, None
+    example, item_row, left, judged = None, None, None, None
     known: set[str] = set()
     made_in = 0  # the round that made it: later ones take it along
     for step, round, name, row in rows(run):
@@ -45,6 +45,7 @@ def chain(run: Run, item: str) -> dict[str, Any]:
         else:
             verdicts.setdefault(f"round {round}: {verdict(row)}", []).append(f"{step}/outbox/r{round}/{name}")
             item_row = row if row["schema"] == "item.v1" else item_row
+            left = row if row["schema"] == "left-out.v1" else left
     if not (verdicts or example):
         near = difflib.get_close_matches(item, known, 1, 0.5)
         raise NotThere(f"{run.name}: has no item {item}; " + (f"did you mean {near[0]}?" if near else "is it the run?"))
@@ -54,8 +55,9 @@ def chain(run: Run, item: str) -> dict[str, Any]:
         "verdicts": [f"{said} ({', '.join(where)})" for said, where in verdicts.items()] or ["made, not filtered yet"],
         "example": example,
         "text": item_row["answer"] if item_row and not example else None,
-        "made_by": made_by(example) if example else "cut by rules from a document that the base has never seen",
-        "call": called(run, example["made"]["call"]) if example and "made" in example else None,
+        "question": left["question"] if left and not example else None,
+        "made_by": made_by(example, left),
+        "call": called(run, made["call"]) if (made := example.get("made") if example else left) else None,
         "judged": judged,
         "judge_call": called(run, judged["call"]) if judged else None,
         "spans": list(spans(run, example, made_in)) if example else [],
@@ -85,6 +87,9 @@ def verdict(row: dict[str, Any]) -> str:
     """What one file says of an item, in a line."""
     if row["schema"] == "dropped.v1":
         return f"dropped, {row['reason']} ({REASONS.get(row['reason'], 'for that reason')}): {row['detail']}"
+    if row["schema"] == "left-out.v1":
+        detail = f": {row['detail']}" if row["detail"] else ""
+        return f"a pair of llm/outbox/{row['call']}.json was left out, {row['reason']}{detail}"
     if row["schema"] == "item.v1":
         if row["slice"] in SLICES:
             return f"a question of the exam, slice {row['slice']}: {SLICES[row['slice']]}"
@@ -92,8 +97,11 @@ def verdict(row: dict[str, Any]) -> str:
     return "kept as a training row"
 
 
-def made_by(example: dict[str, Any]) -> str:
-    """Which wording or which prompt made an example."""
+def made_by(example: dict[str, Any] | None, left: dict[str, Any] | None) -> str:
+    """Which wording or which prompt made an example, or a pair that was left out."""
+    if not example:
+        prompt = f"the model that answered the call below, asked by a prompt of {PROMPTS_NAME}"
+        return prompt if left else "cut by rules from a document that the base has never seen"
     if made := example.get("made"):
         wish = f"kind {example['kind']}, persona {made['persona']}, difficulty {made['difficulty']}"
         return f"the model {made['model']}, from the source below and a prompt of {PROMPTS_NAME} ({wish})"

@@ -40,10 +40,10 @@ class Check:
         yield from _tree.findings(run, locks.is_held(run.folder / "supervisor" / "lock"), self.at, self.own)
         for name in _tree.mailboxes(run):
             lacks = _tree.missing(run.folder / name)
-            if not _tree.is_plain(run.folder / name):
-                continue  # the links have been told
-            yield from (Finding(f"{name}/{part}", "is missing, so that nothing in the mailbox is looked at; make it") for part in lacks)
-            self.usable += [] if lacks else [name]
+            for part in lacks:
+                yield Finding(f"{name}/{part}", f"is missing, so that {name} is not looked at; mkdir {name}/{part}")
+            if not lacks and _tree.is_plain(run.folder / name):
+                self.usable.append(name)
         for name in self.usable:
             yield from self.requests(run.mailbox(name))
             yield from self.letters(run.mailbox(name))

@@ -57,9 +57,12 @@ def note_hold(run: Run, archive: str, sha256: str) -> None:
     files.replace(run.hold, text.encode("utf-8", "replace"), durable=True)
 
 
-def take_back(run: Run, before: list[str], said: str) -> None:
-    """Forget an archive that did not come to be: packed.json and HOLD say again what they said before."""
-    if hold_says(run):
+def take_back(run: Run, before: list[str], said: str | None) -> None:
+    """Forget an archive that did not come to be: packed.json says again what it said before.
+
+    So does HOLD, if it `said` something of ours; None for one that was not touched.
+    """
+    if said is not None:
         files.replace(run.hold, f"{said}\n".encode("utf-8", "replace"), durable=True)
     if before:
         files.replace(run.folder / PACKED, files.pretty({"schema": "packed.v1", "archives": before}), durable=True)

@@ -16,6 +16,7 @@ from agents._original import is_replayed
 from agents.models.ledger import NAME as LEDGER
 from agents.models.ledger import Tally
 from agents.quoting.plan import ROLE
+from agents.quoting.plan import total as amounts
 from agents.quoting.quote import FIGURES, Quote, Range, verdicts
 from agents.quoting.rates import COMPARED
 from agents.quoting.sample import Sample, total
@@ -45,7 +46,7 @@ def as_document(made: Quote, config: Config, sample: Sample | None, run: Run | N
         "total": {**figures(made, plan.kinds), "wall_s": named(made.wall(made.steps)), "gpu_minutes": minutes},
         "untimed": made.unknown_time(),
         "budgets": budgets(made, config),
-        "pilot": piloted(sample) if sample else None,
+        "pilot": piloted(sample, made) if sample else None,
         "run": about(run) if run else None,
         "replays": bool(run and is_replayed(run.folder)),
     }
@@ -93,8 +94,9 @@ def budgets(made: Quote, config: Config) -> list[str]:
     return said
 
 
-def piloted(sample: Sample) -> dict[str, Any]:
-    """What a pilot asked, by kind, what was there before, and what was paid now."""
+def piloted(sample: Sample, made: Quote) -> dict[str, Any]:
+    """What a pilot asked, by kind, what was there before, what was paid now, and who stood in for others."""
+    first = amounts(made.first_asked.values()).usd if made.first_asked else None
     every, paid = total(sample.every), sample.paid
     return {
         "calls": sample.calls,
@@ -106,6 +108,7 @@ def piloted(sample: Sample) -> dict[str, Any]:
         "usd": None if every is None else round(every, 6),
         "paid_now": None if paid is None else round(paid, 6),
         "passed_over": dict(sorted(sample.passed_over.items())),
+        "usd_if_they_answer": None if first is None else round(first, 6),
         "stopped": sample.stopped or None,
     }
 
@@ -207,8 +210,9 @@ def of_pilot(told: Mapping[str, Any]) -> Iterator[str]:
     if pilot:
         yield from of_answers(run["folder"], pilot)
         for name, why in pilot["passed_over"].items():
-            yield f"{name} did not answer all that it was asked first ({why}): what others gave stands at their price."
-            yield f"Where {name} answers again, the run costs what it takes; mend that, and pilot again."
+            yield f"{name} did not answer all that it was asked ({why}): the figures are those of who did."
+        if pilot["passed_over"]:
+            yield f"Where it answers all the rest of the run: {dollars(pilot['usd_if_they_answer'])} expected."
         unheard = [one["kind"] for one in told["kinds"] if one["kind"] not in pilot["kinds"]]
         if unheard:
             yield f"Not measured, so from low to high as assumed: {', '.join(unheard)}."

@@ -112,10 +112,10 @@ def new_in_name(name: str, own: Sequence[bytes] = ()) -> list[str]:
 
 def masked(text: str, own: Sequence[bytes] = ()) -> str:
     """`text` without what looks like a secret in it, or is one of `own`: a line that is told may name a file."""
-    data = os.fsencode(text)
+    data = text.encode("utf-8", "surrogatepass")
     for key in sorted(own, key=len, reverse=True):
         data = data.replace(key, "…".encode())
     for (first, _, _), whole in zip(_FORMS, _WHOLE, strict=True):
         if first in data:
             data = whole.sub(lambda match: match[0][:SHOWN] + "…".encode(), data)
-    return os.fsdecode(data)
+    return data.decode("utf-8", "surrogatepass")

@@ -45,6 +45,21 @@ def draft_folder(parent: Path, prefix: str) -> Iterator[Path]:
         files.remove_tree(path)
 
 
+def appear(draft: Path, target: Path) -> None:
+    """Give a draft its name; FileExistsError if that is taken, also where another takes it at the same time."""
+    try:
+        os.link(draft, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without links, such as most sticks: the name is taken first, and then replaced
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
+        try:
+            os.rename(draft, target)
+        except OSError:
+            target.unlink()
+            raise
+
+
 def _siblings(folder: Path, prefix: str) -> list[Path]:
     """The drafts of one kind in a folder; none of any other name, whatever it begins with."""
     names = os.listdir(folder)

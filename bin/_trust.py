@@ -7,11 +7,11 @@ never among them: a run only names a step, and what runs for it stands in this m
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from bus.run import Run
+from bus.flow import Step
 
 HEAD = 16  # bytes of a file that are looked at
 SCRIPTS = frozenset(
@@ -33,6 +33,7 @@ class Suspect(NamedTuple):
     what: str
     files: int
     bytes: int
+    more: tuple[str, ...] = ()  # the same of each further file of a folder
 
     def __str__(self) -> str:
         many = f"{self.files:,} files, " if self.files > 1 else ""
@@ -80,16 +81,25 @@ def suspects(found: Mapping[str, str], known: Mapping[str, Mapping[str, Any]]) -
     for name, about in known.items():
         if (one := unit(name)) in sizes:
             sizes[one].append(about["bytes"])
-    return {one: Suspect(one, told[0] + more(told), len(sizes[one]), sum(sizes[one])) for one, told in whys.items()}
+    return {
+        one: Suspect(one, told[0] + more(told), len(sizes[one]), sum(sizes[one]), tuple(told[1:]))
+        for one, told in whys.items()
+    }
+
+
+def lines(suspect: Suspect) -> Iterator[str]:
+    """All that would run of it: what goes or stays as a whole, then each further file that could run."""
+    yield str(suspect)
+    yield from (f"{suspect.name}/{one}" for one in suspect.more)
 
 
 def more(things: list[str]) -> str:
     return f" (and {len(things) - 1:,} more)" if len(things) > 1 else ""
 
 
-def commands(run: Run, flow: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def commands(steps: Iterable[Step], flow: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """One line for each command that a run names: what this machine's `flow` has under that name, which alone runs."""
-    for step in run.steps:
+    for step in steps:
         if step.agent:
             continue
         named, ours = _shown(step.command), flow.get(step.name, {}).get("command")

@@ -19,6 +19,7 @@ from _archive import MANIFEST
 from _staging import draft_folder
 from agents._run import MEMORY
 from bus import files, schema
+from bus.flow import Step
 from bus.mailbox import check_id
 from bus.run import Run, RunError
 
@@ -34,6 +35,15 @@ BROKEN = (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile)
 
 class BadArchive(Exception):
     """An archive that is not unpacked; one line: what, what to do."""
+
+
+class Refused(BadArchive):
+    """An archive that needs --trust: the steps of its run, and all in it that could run code."""
+
+    def __init__(self, steps: list[Step], suspects: dict[str, _trust.Suspect], refused: list[str]) -> None:
+        what = f"{refused[0]}{_trust.more(refused)}; all is listed; if you trust who packed it: --trust"
+        super().__init__(what)
+        self.steps, self.suspects = steps, suspects
 
 
 class Bounded:
@@ -63,9 +73,10 @@ def opened(path: Path) -> Iterator[tarfile.TarFile]:
 
 
 class Unpacked(NamedTuple):
-    """A new run: its folder, what the archive tells of itself, and what in it could run code (left out or kept)."""
+    """A new run: its folder, its steps, what the archive tells of itself, what could run code (left out or kept)."""
 
     folder: Path
+    steps: list[Step]
     manifest: dict[str, Any]
     suspects: dict[str, _trust.Suspect]
 
@@ -176,7 +187,8 @@ def said_and_held(said: int | None, held: int | None) -> str:
 def unpack(path: Path, runs: Path, name: str | None, trust: bool, at: Callable[[str], None]) -> Unpacked:
     """Check and extract an archive to runs/NAME, whole or not at all.
 
-    Without `trust`, what could run code is left out where that only costs time, and refused elsewhere.
+    Without `trust`, what could run code is left out where that only costs time, and elsewhere raises Refused: late, as
+    the commands of a run are known when it is proved.
     """
     runs.mkdir(parents=True, exist_ok=True)
     path = path.resolve()
@@ -185,31 +197,25 @@ def unpack(path: Path, runs: Path, name: str | None, trust: bool, at: Callable[[
     target = runs / check_id(name or manifest["run"])
     if os.path.lexists(target) or target.name == MEMORY:
         raise FileExistsError(target)
-    if not trust:
-        refuse(suspects)
     with draft_folder(runs, STAGING) as staging:
         extract(path, staging, manifest, frozenset() if trust else frozenset(suspects), trust, at)
         try:
             _lineage.note_unpacked(staging, sha256, manifest["run"])
         except (files.BadFile, schema.Invalid) as error:
             raise BadArchive(f"{_lineage.LINEAGE}: {error}; do not trust this file") from None
-        check_run(staging)
+        steps = checked_steps(staging)
+        if refused := [str(one) for name, one in suspects.items() if not trust and not _trust.in_work(name)]:
+            raise Refused(steps, suspects, refused)  # such as in a reply, where a run has no such thing
         files.sync_tree(staging)
         os.rename(staging, target)  # fails on a run that appeared meanwhile: it is not empty
         files.fsync(runs)
-    return Unpacked(target, manifest, suspects)
+    return Unpacked(target, steps, manifest, suspects)
 
 
-def refuse(suspects: dict[str, _trust.Suspect]) -> None:
-    """Raise BadArchive for what could run code and lies where a run has no such thing, such as in a reply."""
-    if found := [str(one) for name, one in suspects.items() if not _trust.in_work(name)]:
-        raise BadArchive(f"{found[0]}{_trust.more(found)}; if you trust who packed it: --trust")
-
-
-def check_run(folder: Path) -> None:
-    """Raise BadArchive unless the folder can be opened as a run."""
+def checked_steps(folder: Path) -> list[Step]:
+    """The steps of a run; raises BadArchive unless the folder can be opened as one."""
     try:
-        Run(folder).close()
+        return Run(folder).steps  # no mailbox is opened, so there is nothing to close
     except (RunError, files.BadFile) as error:
         raise BadArchive(f"holds no run that can be opened ({error}); do not trust it") from None
 

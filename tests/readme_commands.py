@@ -8,7 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 BEGIN, END = "<!-- commands: made by make docs -->\n", "<!-- end of commands -->\n"
-OPTION = re.compile(r"^  (?:-\w, )?(--[\w-]+)(?: ([A-Z][A-Z ]*|\[[^\]]+\]))?(?: |$)", re.MULTILINE)
+MOST_OPTIONS = 8  # past these a row of the table is not read by anybody; --help lists them
+OPTION = re.compile(r"^  (?:-\w, )?(--[\w-]+)(?: ([A-Z]+(?: [A-Z]+)*|\[[^\]]+\]))?(?: |$)", re.MULTILINE)
 
 
 def commands() -> list[str]:
@@ -27,8 +28,10 @@ def row(name: str, text: str) -> str:
     """One row of the table: the usage with its options written out, and the first paragraph."""
     usage, rest = text.split("\n\n", 1)
     arguments = " ".join(usage.split()).partition("[OPTIONS]")[2].strip()
-    found = (match for match in OPTION.findall(rest) if match[0] != "--help")
-    options = " ".join(f"[{option} {value.strip()}]" if value.strip() else f"[{option}]" for option, value in found)
+    found = [match for match in OPTION.findall(rest.partition("Options:\n")[2]) if match[0] != "--help"]
+    options = " ".join(f"[{option} {value}]" if value else f"[{option}]" for option, value in found)
+    if len(found) > MOST_OPTIONS:
+        options = "[OPTIONS]"
     line = " ".join(part for part in (f"bin/{name}", arguments, options) if part)
     what = " ".join(rest.split("\n\n", 1)[0].split())
     cells = (f"`{line}`", what)

@@ -51,6 +51,17 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda run: rewrite(run / REPLY, lambda reply: reply["read"].update({"10-list/list.txt": "0" * 64})),
         "read 10-list/list.txt, which has other bytes now",
     ),
+    "read of a step that is not there": (
+        lambda run: rewrite(run / REPLY, lambda reply: reply["read"].update({"99-none/x": "0" * 64})),
+        "read 99-none/x, but the run has no step 99-none",
+    ),
+    "missing part": (lambda run: (run / "20-sum/dead").rmdir(), "20-sum/dead: is missing"),
+    "missing mailbox": (lambda run: shutil.rmtree(run / "memory"), "memory/inbox: is missing"),
+    "token in a name": (
+        lambda run: (run / f"supervisor/{TOKEN}.txt").touch(),
+        "….txt: its name looks like a GitHub token",
+    ),
+    "token in a folder's name": (lambda run: (run / f"config/{TOKEN}/x").mkdir(parents=True), "its name looks like a"),
     "read what is gone": (lambda run: shutil.rmtree(run / "10-list/outbox/r1"), "read 10-list/list.txt, which is gone"),
     "artifact against its schema": (
         lambda run: replace_artifact(run, "30-judge", "verdict.json", b'{"schema": "verdict.v1"}\n'),
@@ -102,8 +113,10 @@ def crash(run: Path, text: str) -> None:
 def test_check_names_what_is_wrong(kind: str, finished: Path) -> None:
     spoil, said = DAMAGE[kind]
     spoil(finished)
+    before = small.tree(finished)
     ended = command("check", finished)
     assert ended.returncode == 1 and ended.stderr == "", ended.stderr
+    assert small.tree(finished) == before, "nothing is changed"
     *problems, summary = ended.stdout.splitlines()
     assert any(said in line and not line.startswith("note: ") for line in problems), ended.stdout
     assert summary.startswith(f"{finished}: not whole: ")
@@ -121,6 +134,21 @@ def test_check_only_notes_what_a_healthy_run_may_have(finished: Path) -> None:
     *notes, summary = ended.stdout.splitlines()
     assert [line.split(": ")[1] for line in notes] == ["HOLD", "10-list/inbox/.draft-1-ab", "memory/dead/q-1.json"]
     assert ": whole: 3 replies" in summary
+
+
+def test_a_name_with_a_secret_is_told_once(finished: Path) -> None:
+    (finished / f"config/{TOKEN}/x").mkdir(parents=True)
+    ended = command("check", finished)
+    assert ended.stdout.count("its name looks like") == 1 and f"config/{TOKEN[:8]}…: its name" in ended.stdout
+
+
+@pytest.mark.parametrize("which", ["first", "second"])
+def test_a_comparison_makes_no_missing_part(which: str, done: Path, finished: Path) -> None:
+    (finished / "10-list/dead").rmdir()
+    before = small.tree(finished)
+    ended = command("check", *((finished, done) if which == "first" else (done, finished)))
+    assert ended.returncode == 1 and "10-list/dead is missing; see bin/check" in ended.stderr
+    assert small.tree(finished) == before
 
 
 def test_check_proves_the_seals() -> None:

@@ -123,9 +123,16 @@ def test_the_goals_topics_choose_the_groups() -> None:
     about = {"memory": "pools", "threads": "locks", "files": "paths", "clocks": "time"}
     plain = [topic("Memory", "gc"), topic("Threads"), topic("Files"), topic("Clocks")]
     assert [(one.slug, one.about) for one in scenarios.groups(plain, about)] == list(about.items())[:3]
-    gpu = [*plain[1:], topic("Memory", "GPUs")]
-    assert [one.slug for one in scenarios.groups(gpu, about)] == GROUPS
-    assert scenarios.groups(gpu, about)[1].topics == ("memory",)
+    made = scenarios.groups(plain, about | {"memory": "pools of GPUs"})
+    assert [one.slug for one in made] == GROUPS
+    assert [one.topics for one in made] == [("memory",)] * 3  # of memory, and otherwise of what names a GPU
+
+
+def test_a_models_keyword_makes_no_gpu_goal() -> None:
+    about = {"threads": "locks", "files": "paths"}
+    plain = [topic("Threads", "thread"), topic("Files")]
+    added = [topic("Threads", "thread", "GPU", "nccl"), topic("Files", "cuda")]  # as `research.remap` adds them
+    assert scenarios.groups(added, about) == scenarios.groups(plain, about)
 
 
 @pytest.mark.parametrize(("name", "gpu"), [("gpu-ops", True), ("python-runtime", False)])

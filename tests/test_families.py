@@ -6,8 +6,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.exam.near import similar, words
-from agents.teacher.families import Node, canonical, crowded, family_id, group, mentions, near_pairs
+from agents.exam.near import Phrases, grams, similar, words
+from agents.teacher.families import (
+    MOST_PLACES,
+    Node,
+    canonical,
+    crowded,
+    family_id,
+    group,
+    mentions,
+    near_pairs,
+    ties,
+)
+from tests.counted import steps
+from tests.habits import pairs, text
 
 WORDS = ["cuda", "memory", "device", "returns", "current", "bytes", "stream", "waits", "rank", "process"]
 ANSWERS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=10).map(" ".join)
@@ -94,8 +106,71 @@ def test_the_fact_that_would_join_them_is_left_out():
 
 def test_an_answer_that_stands_everywhere_is_crowded():
     nodes = [node("x", "timeout"), *(node(f"k{i}", f"word{i}", about=f"the timeout of call{i}") for i in range(3))]
-    assert mentions(nodes)["x"] == {"k0", "k1", "k2"}
+    owners, holders = mentions(nodes)
+    assert owners[("timeout",)] == ["x"] and holders[("timeout",)] == {"x", "k0", "k1", "k2"}
     assert crowded(nodes, 2) == {"x"} and crowded(nodes, 3) == frozenset()
+
+
+@st.composite
+def some_nodes(draw) -> list[Node]:
+    """At most MOST_PLACES facts, so that no run of words is a habit, some of them of old families."""
+    spans = st.lists(st.tuples(st.just("s"), st.integers(0, 40), st.integers(1, 9)), max_size=2)
+    made = []
+    for i, answer in enumerate(draw(st.lists(ANSWERS, min_size=2, max_size=MOST_PLACES))):
+        cut = tuple((source, start, start + size) for source, start, size in draw(spans))
+        made.append(node(f"k{i}", answer, draw(ANSWERS), cut, draw(st.sampled_from([None, None, "f-1", "f-2"]))))
+    return made
+
+
+def linked(one: Node, other: Node) -> bool:
+    """The rule of `agents/teacher/families.py`, for two facts."""
+    mine, its = words(one.answer), words(other.answer)
+    said, told = ([words(n.answer), words(n.about)] for n in (one, other))
+    within = any(Phrases([a]).find(text) for a, texts in ((mine, told), (its, said)) for text in texts)
+    runs = set().union(*map(grams, said)) & set().union(*map(grams, told))
+    overlap = any(a[0] == b[0] and a[1] < b[2] and b[1] < a[2] for a in one.spans for b in other.spans)
+    return similar(mine, its) or within or bool(runs) or overlap
+
+
+@settings(deadline=None, max_examples=200)
+@given(some_nodes())
+def test_families_are_those_of_comparing_each_with_each(nodes):
+    heads, left_out = group(nodes)
+    placed = {one.key: one.family or one.key for one in nodes if one.family}
+    for one in sorted(nodes, key=lambda n: n.key):
+        if not one.family:
+            near = {placed[o.key] for o in nodes if o.key in placed and linked(one, o)}
+            owners = {head for head in near if head.startswith("f-")}
+            assert (one.key in left_out) == (len(owners) > 1)
+            if len(owners) <= 1:
+                head = min(owners or near | {one.key})
+                placed = {key: head if old in near else old for key, old in placed.items()} | {one.key: head}
+    assert heads == placed
+
+
+@pytest.mark.parametrize("stock", ["taught", "asked", "answered"])
+def test_a_stock_phrase_makes_no_family_however_often_it_stands(stock):
+    nodes = [pair.node() for pair in pairs(200, stock)[0]]
+    assert len(parted(nodes)) == 200
+
+
+def test_a_run_of_words_links_what_a_few_places_share_and_not_what_many_do():
+    def apart(places):
+        run, chance = "returns current bytes stream waits rank process device", random.Random(1)
+        told = [(f"k{i}", text(chance, 6), f"{run} {text(chance, 2)}", i % places) for i in range(2 * places)]
+        return len(
+            parted([node(key, said, about, (("s", 1000 * at, 1001 * at + 1),)) for key, said, about, at in told])
+        )
+
+    assert apart(MOST_PLACES) == 1
+    assert apart(MOST_PLACES + 1) > 1
+
+
+@pytest.mark.parametrize("stock", ["none", "asked", "answered"])
+def test_four_times_as_many_pairs_cost_at_most_eight_times_as_much(stock):
+    few, many = ([pair.node() for pair in pairs(count, stock)[0]] for count in (150, 600))
+    assert steps(lambda: group(many)) <= 8 * steps(lambda: group(few))
+    assert sum(map(len, ties(many).joins.values())) <= 8 * sum(map(len, ties(few).joins.values()))
 
 
 def test_a_family_is_named_by_its_first_folded_answer():

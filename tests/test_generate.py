@@ -10,10 +10,11 @@ from agents._agent import DONE, GAVE_UP, Agent
 from agents._run import create_run
 from agents.exam.near import grams, similar, words
 from agents.exam.quality import screen
-from agents.generate import extended, facts_of, first, generate, lacking
+from agents.generate import facts_of, first, generate, lacking
 from agents.sources.reader import Reader, identify, source_row
 from agents.teacher.blocks import read
 from agents.teacher.fact import Fact, checked
+from agents.teacher.later import extended
 from agents.teacher.scale import KINDS, Scale
 from agents.teacher.templates import templates
 from agents.teacher.wording import MOST_WORDINGS

@@ -2,7 +2,6 @@
 
 import random
 import re
-import sys
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -15,6 +14,7 @@ from agents.exam.quality import unfit, ungrounded
 from agents.exam.stems import VALUES, Word, read, stem
 from agents.generate import facts_of, first
 from agents.teacher.scale import Scale
+from tests.counted import steps
 from tests.test_distil import collected
 from tests.test_generate import TOPICS
 
@@ -196,21 +196,6 @@ def test_a_fact_is_not_taught_through_a_pair_whose_span_is_a_word():
         pair = {"question": asked, "answer": told, "made": {}}
         pair["spans"] = [{"source": "doc", "start": start, "end": start + len(span)}]
         assert start < 0 or ungrounded(pair, {"doc": SOURCE}), span
-
-
-def steps(work) -> int:
-    """How many functions are called by `work`: what it costs, whatever else this machine does."""
-    count = [0]
-
-    def note(frame, event, argument):
-        count[0] += event == "call"
-
-    sys.setprofile(note)
-    try:
-        work()
-    finally:
-        sys.setprofile(None)
-    return count[0]
 
 
 def test_a_list_of_a_hundred_names_is_compared_in_few_steps():

@@ -1,7 +1,9 @@
 """What a pack leaves behind in the run: HOLD, so that original and copy do not both go on, and the archive's sha256."""
 
+import errno
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import _lineage
+import _staging
 from tests.small import ROOT, command, make, replies, status, tree, work
 
 
@@ -111,3 +114,122 @@ def test_the_next_one_removes_the_draft_of_a_killed_one_and_nothing_else(finishe
             assert command("pack", finished, "--force").returncode == 0
             assert draft.exists() is not killed
     assert mine.exists()
+
+
+# -- two at once, and a signal ----------------------------------------------------------------------------------
+
+SLOWLY = """
+import runpy, sys, time
+import _archive
+real = _archive.write
+def write(*arguments):  # ends when the others have begun, too
+    count = real(*arguments)
+    print("read", flush=True)
+    sys.stdin.readline()
+    return count
+_archive.write = write
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def child(code: str, *arguments: object) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-c", code, str(ROOT / "bin/pack"), *map(str, arguments)]
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'bin'}"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(argv, env=env, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+def both(run: Path, *outs: Path) -> list[tuple[int, str]]:
+    """(exit code, stderr) of live packs of a run that read it at once, and end one after another."""
+    packers = []
+    for number, out in enumerate(outs, 1):
+        (run / "ROUNDS").write_text(f"{number}\n")  # so that no two archives are the same
+        packers.append(packer := child(SLOWLY, run, "--live", "--out", out))
+        assert packer.stdout is not None and packer.stdout.readline() == "read\n"
+    return [(packer.returncode, said) for packer in packers for said in [packer.communicate("\n", timeout=60)[1]]]
+
+
+def test_two_at_once_to_one_name_do_not_replace_each_other(finished: Path, tmp_path: Path) -> None:
+    target = tmp_path / "x.tar.gz"
+    codes = both(finished, target, target)
+    assert [code for code, _ in codes] == [0, 2] and "is there already" in codes[1][1]
+    assert packed(finished) == [sha256(target)], "what did not come to be is not told of"
+    assert [path.name for path in tmp_path.glob("*x.tar.gz*")] == ["x.tar.gz"]
+
+
+def test_each_of_two_live_copies_is_remembered(finished: Path, tmp_path: Path) -> None:
+    outs = [tmp_path / "a.tar.gz", tmp_path / "b.tar.gz"]
+    with subprocess.Popen(
+        [sys.executable, "-c", LOCKED, str(finished / "supervisor/pack.lock")],
+        env={"PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as other:  # fmt: skip
+        assert other.stdout is not None and other.stdin is not None and other.stdout.readline()
+        ended = command("pack", finished, "--live", "--wait", "0.3", "--out", outs[0])
+        assert ended.returncode == 75 and "another bin/pack" in ended.stderr
+        assert not (finished / "packed.json").exists() and not list(tmp_path.glob("*a.tar.gz*"))
+        other.stdin.close()
+    assert [code for code, _ in both(finished, *outs)] == [0, 0]
+    assert sorted(packed(finished)) == sorted(map(sha256, outs))
+
+
+LOCKED = """
+import os, sys
+from bus import locks
+descriptor = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+print(locks.take(descriptor), flush=True)
+sys.stdin.read()
+"""
+STOPPED = """
+import os, runpy, signal, sys
+name, when = sys.argv[2:4]
+real = getattr(os, name)
+def call(source, target, **more):
+    ours = str(target).endswith("x.tar.gz")
+    if ours and when == "before":
+        os.kill(os.getpid(), signal.SIGINT)
+    real(source, target, **more)
+    if ours and when == "after":
+        os.kill(os.getpid(), signal.SIGINT)
+setattr(os, name, call)
+sys.argv = [sys.argv[1], *sys.argv[4:]]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("more", [[], ["--force"]])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_signal_at_the_last_call_leaves_all_or_nothing(
+    when: str, more: list[str], finished: Path, tmp_path: Path
+) -> None:
+    """Ctrl-C just before, and just after, the archive has its name."""
+    before, target = tree(finished), tmp_path / "x.tar.gz"
+    packer = child(STOPPED, "rename" if more else "link", when, finished, "--out", target, *more)
+    packer.communicate(timeout=60)
+    assert packer.returncode == 1
+    (finished / "supervisor/pack.lock").unlink()
+    if when == "before":
+        assert tree(finished) == before and not list(tmp_path.glob("*x.tar.gz*"))
+    else:
+        assert packed(finished) == [sha256(target)] and sha256(target) in (finished / "HOLD").read_text()
+        assert [path.name for path in tmp_path.glob("*x.tar.gz*")] == ["x.tar.gz"]
+
+
+def test_a_disk_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_link(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))  # as FAT says it
+
+    monkeypatch.setattr(os, "link", no_link)
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+    _staging.appear(tmp_path / "one", tmp_path / "target")
+    with pytest.raises(FileExistsError):
+        _staging.appear(tmp_path / "two", tmp_path / "target")
+    assert (tmp_path / "target").read_text() == "one"
+
+
+def test_a_failed_live_copy_leaves_a_persons_hold_as_it_was(finished: Path, tmp_path: Path) -> None:
+    (finished / "HOLD").write_text("until Monday\nplease\n")
+    packer = child(STOPPED, "link", "before", finished, "--live", "--out", tmp_path / "x.tar.gz")
+    packer.communicate(timeout=60)
+    assert packer.returncode == 1 and (finished / "HOLD").read_text() == "until Monday\nplease\n"

@@ -1,14 +1,26 @@
 """Calls to models as files: asked once, by whichever profile can, within the budget, whatever the server does."""
 
+import contextlib
 import json
+import re
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import yaml
 
 from agents._ask import NoModel, NotReplayed, Unanswered
-from agents.models.ledger import Tally
-from tests.asking import Asking, profile, question
+from agents.models import call as calls
+from agents.models.exchange import Exchange
+from agents.models.ledger import BudgetGone, Ledger, Limits, Tally
+from agents.models.profile import Price, Profile
+from agents.models.turn import ATTEMPTS, OUTAGE_SENDS, Turn
+from tests.asking import SERVICES, Asking, profile, question
 from tests.processes import eventually, run
+from tests.raw import Raw
+from tests.raw import said as raw_answer
 from tests.scripted.fixture import Scripted
 
 PERSON = {
@@ -88,6 +100,8 @@ def test_servers_that_differ_are_understood(tmp_path: Path, act: dict) -> None:
         ({"wire": "silent"}, "timeout"),
         ({"raw": "<html>busy</html>", "type": "text/html"}, "malformed"),
         ({"raw": '{"choices": []}'}, "malformed"),
+        ({"raw": '{"choices": [{"message": {"content": {"a": 1}}}]}'}, "malformed"),
+        ({"text": "It is m", "finish": "error"}, "server"),
         ({"error": {"message": "overloaded", "code": 503}}, "server"),
     ],
     ids=str,
@@ -227,6 +241,8 @@ def test_a_call_in_flight_when_its_agent_is_killed_is_asked_again_and_stays_rese
         with there.agent():
             answer = there.ask("Who is it?")
         assert answer["text"] == "ok" and asker.mailbox.answered(id)
+    assert [(one["how"], one["usd"] is None) for one in answer["attempts"]] == [("lost", True), ("stop", False)]
+    assert answer["usd"] is None, "nobody knows what the lost one cost"
     lost, *later = there.ledger()
     assert lost["event"] == "reserve" and lost["n"] not in {one["n"] for one in later}  # it may be billed: it stays
     assert later[-1]["event"] == "settle" and 0 < later[-1]["usd"] < lost["usd"]
@@ -251,3 +267,173 @@ def test_one_agent_keeps_the_books(tmp_path: Path) -> None:
             eventually((there.llm / "ledger.jsonl").exists)
             second = run(*there.argv("--once")[1:])
     assert second.returncode == 75 and "another llm agent serves this run" in second.stderr
+
+
+# -- calls that nobody answers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("act", [{"raw": '{"choices": []}'}, {"status": 500}, {"wire": "hang up"}], ids=str)
+def test_a_question_that_its_server_never_answers_is_given_up_and_keeps_nobody(tmp_path: Path, act: dict) -> None:
+    rules = [{"when": {"words": "poison"}, **act}]
+    with Scripted(tmp_path / "server", rules=rules) as server:
+        there = Asking(tmp_path, {"one": profile(server.url, concurrency=2)})
+        with there.agent():
+            answers = dict(there.asker().all("teacher", map(question, ["poison", *"abcdefgh"])))
+        sent = [row for row in server.asked() if "poison" in str(row["body"])]
+    assert isinstance(answers[0], Unanswered) and answers[0].kind == "tries", answers[0]
+    assert all(isinstance(answers[n], dict) and answers[n]["text"] == "ok" for n in range(1, 9))
+    assert len(sent) == SERVICES["llm"]["tries"] * ATTEMPTS
+
+
+def test_what_was_attempted_by_earlier_tries_is_told_by_the_one_that_is_answered(tmp_path: Path) -> None:
+    rules = [{"when": {"words": "slowly", "try": [1, ATTEMPTS]}, "status": 500}]
+    with Scripted(tmp_path / "server", rules=rules) as server:
+        there = Asking(tmp_path, {"one": profile(server.url, concurrency=2)})
+        with there.agent():
+            answers = dict(there.asker().all("teacher", map(question, ["slowly", *"abcdefgh"])))
+    assert [one["how"] for one in answers[0]["attempts"]] == ["server"] * ATTEMPTS + ["stop"]
+    assert answers[0]["usd"] is None and [one["usd"] for one in answers[0]["attempts"]] == [None] * ATTEMPTS + [0.0]
+
+
+def test_a_call_that_one_profile_rejects_does_not_wait_for_ever_for_one_that_is_down(tmp_path: Path) -> None:
+    with Scripted(tmp_path / "a", default={"status": 400}) as first, Scripted(tmp_path / "b") as second:
+        second.stop()
+        there = Asking(tmp_path, {"one": profile(first.url), "two": profile(second.url)})
+        with there.agent():
+            answer = there.ask("Who is it?")
+    assert isinstance(answer, Unanswered) and "one: 400" in answer.message and "connection refused" in answer.message
+
+
+def test_an_outage_in_which_all_that_is_sent_is_lost_ends(tmp_path: Path) -> None:
+    """Each attempt may be billed: after so many the tries of the call count, though nobody else is answered."""
+    with Scripted(tmp_path / "server", default={"status": 500}) as server:
+        there = Asking(tmp_path, {"one": profile(server.url)})
+        asker = there.asker()
+        (id,) = asker.put([asker.call("teacher", question("Who is it?"))])
+        books = Ledger(there.llm, Limits())
+        for _ in range(OUTAGE_SENDS):
+            books.reserve(id, "10-list", "one", Price(0, 0), (1, 1))  # and killed
+        books.close()
+        with there.agent():
+            eventually((there.llm / "work" / id / "try-1" / "crash.json").exists)
+
+
+def test_dead_letters_are_asked_anew_by_whoever_asks_again_at_once_too(tmp_path: Path) -> None:
+    with Scripted(tmp_path / "server") as server:
+        there = Asking(tmp_path, {"one": profile(server.url)})
+        box, call = there.asker().mailbox, there.asker().call("teacher", question("Who is it?"))
+        (id,) = there.asker().put([call])
+        box.bury(id, "tries", "5 deaths in a row")
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(lambda asker: asker.put([call]), [there.asker() for _ in range(8)])) == [[id]] * 8
+        with there.agent():
+            assert there.ask("Who is it?")["text"] == "ok"
+
+
+# -- answers that could not be written, or judged ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("half \ud83d of it", "half ? of it"), ("[" * 253 + "]" * 253, None), ("[1e999]", None)],
+    ids=["half a character", "too deep", "no number"],
+)
+def test_an_answer_is_paid_once_whatever_it_holds(tmp_path: Path, text: str, said: str | None) -> None:
+    schema = None if said else {"type": "array"}
+    with Raw(raw_answer(text)) as server:
+        there = Asking(tmp_path, {"one": profile(server.url)})
+        with there.agent():
+            answer = there.ask("Who is it?", schema=schema)
+    assert isinstance(answer, dict) and answer["text"] == (said or text)
+    assert len(server.heard) == (1 if said else 2) and (answer["error"] is None) == bool(said)
+
+
+@pytest.mark.parametrize("bad", [{"type": 5}, {"$ref": "http://127.0.0.1:9/x.json"}, {"pattern": "("}], ids=str)
+def test_a_call_whose_schema_is_none_is_given_up_before_it_is_sent(tmp_path: Path, bad: dict) -> None:
+    with Scripted(tmp_path / "server") as server:
+        there = Asking(tmp_path, {"one": profile(server.url)})
+        with there.agent():
+            answer = there.ask("Who is it?", schema=bad)
+        assert isinstance(answer, Unanswered) and answer.kind == "request" and not server.asked()
+    assert answer.message.startswith("answer_schema: is no JSON schema: ")
+
+
+def test_the_first_answer_is_kept_where_the_second_asking_fails(tmp_path: Path) -> None:
+    rules = [{"when": {"nth": 1}, "status": 200, "text": "Ada"}]
+    answer, _, _ = answered(tmp_path, {"status": 500}, rules=rules, schema=PERSON)
+    assert (answer["error"]["kind"], answer["text"]) == ("unfit", "Ada")
+    assert [one["how"] for one in answer["attempts"]] == ["stop"] + ["server"] * ATTEMPTS
+
+
+# -- money ---------------------------------------------------------------------------------------------------------
+
+
+def test_where_the_money_is_gone_a_fallback_that_costs_nothing_is_asked(tmp_path: Path) -> None:
+    with Scripted(tmp_path / "a") as first, Scripted(tmp_path / "b", default={"text": "me"}) as second:
+        models = {"one": profile(first.url, price={"input": 0, "output": 1000}), "two": profile(second.url)}
+        there = Asking(tmp_path, models, usd=0.05)  # 100 tokens at the first may take 0.1
+        with there.agent():
+            answer = there.ask("Who is it?")
+        assert (answer["text"], answer["profile"], answer["usd"]) == ("me", "two", 0.0) and not first.asked()
+
+
+def test_an_error_that_nobody_foresaw_leaves_nobody_waiting_for_its_money(tmp_path: Path) -> None:
+    class Unforeseen(Exception):
+        pass
+
+    waits = iter(range(100))
+
+    @contextlib.contextmanager
+    def waiting() -> Iterator[None]:  # for the slot, for the money, for the server
+        if next(waits) == 2:
+            raise Unforeseen
+        yield
+
+    with Raw(raw_answer("It is me.")) as server:
+        one = Profile("one", server.url, "m", price=Price(0, 1000))
+        call = calls.question("teacher", "one", "m", [{"role": "user", "content": "?"}], {"max_tokens": 100})
+        (tmp_path / "outbox").mkdir()
+        books = Ledger(tmp_path, Limits({"usd": 0.15}))
+        exchange = Exchange({"one": one}, {}, books, threading.Event())
+        with pytest.raises(Unforeseen):
+            Turn(exchange, "1", call, waiting).reply()
+        with pytest.raises(BudgetGone):  # and no thread waits for what is held
+            Turn(exchange, "2", call).reply()
+    assert books.spent().usd == pytest.approx(0.1) and not server.heard
+
+
+def test_a_goal_that_gives_no_money_has_no_key_read(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("sk-others-may-read-this")
+    key.chmod(0o644)  # so that reading it is an error
+    with Scripted(tmp_path / "server") as server:
+        models = {"paid": profile(server.url, key_file=str(key)), "own": profile(server.url)}
+        there = Asking(tmp_path, models, {"teacher": {"prefer": "paid", "fallback": ["own"]}}, usd=1)
+        infra = yaml.safe_load((there.config / "infra.yaml").read_text())
+        infra["budget"]["models"] = ["paid"]
+        (there.config / "infra.yaml").write_text(yaml.safe_dump(infra))
+        refused = run(*there.argv("--once")[1:])
+        goal = there.folder / "goal.md"
+        goal.write_text(re.sub("\nbudget: .*", "\nbudget: {usd: 0}", goal.read_text()))
+        with there.agent():
+            answer = there.ask("Who is it?")
+    assert refused.returncode == 2 and "others may read it" in refused.stderr
+    assert answer["profile"] == "own"
+
+
+def test_another_model_under_the_same_profile_is_asked_anew(tmp_path: Path) -> None:
+    with Scripted(tmp_path / "server", default={"text": "{model}"}) as server:
+        for model in ("small", "large", "small"):
+            there = Asking(tmp_path, {"one": profile(server.url, model=model)})
+            with there.agent():
+                assert there.ask("Who is it?")["text"] == model
+        assert len(server.asked()) == 2
+
+
+def test_an_answer_gets_no_more_room_than_the_context_leaves(tmp_path: Path) -> None:
+    rules = [{"when": {"nth": 1}, "finish": "length", "text": "It"}]
+    with Scripted(tmp_path / "server", rules=rules) as server:
+        there = Asking(tmp_path, {"one": profile(server.url, context=700)})
+        with there.agent():
+            assert there.ask("Who? " * 200)["text"] == "ok"
+        assert [one["body"]["max_tokens"] for one in server.asked()] == [100, 111]

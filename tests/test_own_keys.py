@@ -54,6 +54,15 @@ def test_it_is_found_wherever_it_stands_and_never_told(keyed: Path, place: str) 
     assert not [form for form in forms_of(KEY) if form in told]
 
 
+def test_it_is_found_in_a_name_and_never_told(keyed: Path) -> None:
+    (keyed / "supervisor" / f"of-{KEY}.txt").touch()
+    checked, packed = command("check", keyed), command("pack", keyed)
+    assert checked.returncode == packed.returncode == 1 and not list(keyed.parent.glob("*.tar.gz*"))
+    for said in (checked.stdout, packed.stderr):
+        assert "supervisor/of-….txt: its name holds a key that config/infra.yaml uses" in said
+        assert not [form for form in forms_of(KEY) if form in said]
+
+
 @pytest.mark.parametrize("size", [1, 7, 64, 4096])
 def test_blocks_hide_no_form_of_it(size: int) -> None:
     key = KEY * 20  # longer than any form of an issuer's key

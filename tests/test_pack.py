@@ -1,8 +1,10 @@
 """A run as one file: what is packed comes out whole elsewhere, also from a run that works."""
 
 import hashlib
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +12,12 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import _archive
+from bus.run import Run
 from tests import small
 from tests.small import ROOT, command, make, replies, status, tree, work
 
@@ -164,11 +169,55 @@ def test_stopped_while_it_waits_it_leaves_nothing(number: int, working: Path, tm
     assert not (working / "HOLD").exists() and not list(tmp_path.glob("*x.tar.gz*"))
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_reply_that_is_set_aside_while_it_is_read_is_not_packed_in_part(again: bool, finished: Path) -> None:
+    """Its reply.json has been read; then the reply goes, or another stands in its place with other bytes."""
+    run, reply = Run(finished), finished / "10-list/outbox/r1"
+    (reply / "zoo").mkdir()  # read after reply.json
+    (reply / "zoo/x.txt").write_text("x")
+    seen = []
+
+    def at(text: str) -> None:
+        if not seen and "10-list/outbox/r1/reply.json" in text:
+            seen.append(text)
+        elif len(seen) == 1:
+            seen.append(text)
+            assert run.set_aside("10-list", "r1")
+            if again:
+                shutil.copytree(finished / "10-list/stale/r1-1", reply)
+                (reply / "zoo/x.txt").write_text("y")
+
+    with pytest.raises(_archive.Unpackable, match=r"10-list/outbox/r1.*went away.*pack it again"):
+        _archive.write(finished, "small", io.BytesIO(), machine(), frozenset(), at)
+    run.close()
+    assert len(seen) == 2
+    assert _archive.write(finished, "small", io.BytesIO(), machine(), frozenset(), lambda text: None)
+
+
+def test_a_folder_of_a_reply_that_goes_is_missed(finished: Path) -> None:
+    reply = finished / "10-list/outbox/r1"
+
+    def at(text: str) -> None:
+        if "10-list/outbox/r1/more" in text and (reply / "more").exists():
+            shutil.rmtree(reply / "more")
+
+    with pytest.raises(_archive.Unpackable, match="10-list/outbox/r1/more: went away"):
+        _archive.write(finished, "small", io.BytesIO(), machine(), frozenset(), at)
+
+
+def machine() -> dict[str, Any]:
+    from _machine import record
+
+    return record()
+
+
 # -- what is not packed -----------------------------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "a secret in weights": (lambda run: (run / "supervisor/x").write_bytes(b"\0\1 " + TOKEN.encode()), "a Hugging"),
     "a secret": (lambda run: (run / "supervisor/log.jsonl").write_text(f"x {TOKEN}\n"), "line 1: looks like a Hug"),
+    "a secret in a name": (lambda run: (run / f"supervisor/{TOKEN}").touch(), "its name looks like a Hugging"),
+    "a secret in a folder's name": (lambda run: (run / f"config/{TOKEN}").mkdir(parents=True), "its name looks like a"),
     "a link": (lambda run: (run / "10-list/outbox/r1/x").symlink_to("/etc/passwd"), "outbox/r1/x: is a symbolic link"),
     "a linked folder": (lambda run: (run / "monitor").symlink_to("/etc"), "monitor: is a symbolic link"),
     "a pipe": (lambda run: os.mkfifo(run / "supervisor/p"), "supervisor/p: is a named pipe"),

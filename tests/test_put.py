@@ -1,6 +1,7 @@
 """Asking by hand: bin/put and bin/retry."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,8 +30,13 @@ def test_put_asks_once(finished: Path) -> None:
 
 
 def test_put_under_a_name_of_ones_own(finished: Path) -> None:
-    assert command("put", finished, "memory", OBSERVATION, "--id", "mine").stdout == "mine\n"
-    assert files.parse((finished / "memory/inbox/mine.json").read_bytes(), "") == json.loads(OBSERVATION.read_bytes())
+    told = json.loads(OBSERVATION.read_bytes())
+    refused = command("put", finished, "memory", OBSERVATION, "--id", "mine")  # as its claim would be
+    assert refused.returncode == 2 and f"its id is '{told['id']}', not 'mine'" in refused.stderr
+    assert os.listdir(finished / "memory/inbox") == []
+    told["id"] = "mine"
+    assert command("put", finished, "memory", "-", "--id", "mine", given=json.dumps(told)).stdout == "mine\n"
+    assert files.parse((finished / "memory/inbox/mine.json").read_bytes(), "") == told
 
 
 @pytest.mark.parametrize(("mailbox", "text", "said"), [

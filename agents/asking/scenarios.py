@@ -78,13 +78,14 @@ class Group:
 
 
 def groups(topics: Sequence[Mapping[str, Any]], about: Mapping[str, str]) -> list[Group]:
-    """The groups that the topics of a topics.v1 suggest, by the rule above; `about` is what the goal says of each."""
-    said = {topic["slug"]: singular(" ".join([topic["title"], *topic["keywords"]])) for topic in topics}
-    if any(own & GPU_WORDS for own in said.values()):
-        return [
-            Group(slug, title, about, tuple(name for name, own in said.items() if own & set(told.split())))
-            for slug, title, about, told in GPU_GROUPS
-        ]
+    """The groups that the topics of a topics.v1 suggest, by the rule above; `about` is what the goal says of each.
+
+    Only the goal's own words count: the keywords of a topics.v1 may be a model's.
+    """
+    said = {topic["slug"]: singular(f"{topic['title']} {about[topic['slug']]}") for topic in topics}
+    if gpu := tuple(name for name, own in said.items() if own & GPU_WORDS):
+        own = ((one, tuple(name for name in said if said[name] & set(one[3].split()))) for one in GPU_GROUPS)
+        return [Group(slug, title, what, named or gpu) for (slug, title, what, _), named in own]
     return [Group(topic["slug"], topic["title"], about[topic["slug"]], (topic["slug"],)) for topic in topics[:OTHERS]]
 
 

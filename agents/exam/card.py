@@ -20,6 +20,7 @@ REASONS = {
     "judge": "a model that read answer and span scored it too low",
     "duplicate": "the same question and answer, or the same id, once more",
     "near-duplicate": "nearly the same question about the same names, with nearly the same answer",
+    "near-duplicate by embeddings": "nearly the same as another about the same names, by the embeddings of a model",
     "contradiction": "a question that has two different answers; all of them are left out",
     "exam-wording": "in the wording of an exam question",
     "exam-question": "the same question as one of the exam",
@@ -52,6 +53,7 @@ def card(name: str, dataset: Mapping[str, Any], split: Split, sources: Iterable[
         "## What was left out",
         table(("reason", "examples", "meaning"), [(r, n, REASONS[r]) for r, n in dataset["reasons"].items()]),
         "Each of them is in `dropped.jsonl`, with what exactly was found.",
+        *judge(dataset.get("judge")),
         "## Three rows",
         *(sample(example) for example in split.train[:SAMPLES]),
         "## Limits",
@@ -75,6 +77,21 @@ def proof(split: Split) -> str:
         f"{made} of the rows were worded by a model from a span that it quotes; their numbers, names and negations "
         "were compared with it by rules. The other answers are quoted or put together from spans of the sources."
     )
+
+
+def judge(found: Mapping[str, Any] | None) -> list[str]:
+    """What a model as judge did, and what it could not do; nothing where there was none."""
+    if not found:
+        return []
+    lost = ", ".join(f"{n} {why}" for why, n in found["unanswered"].items())
+    least = ", ".join(f"{name} {score}" for name, score in found["least"].items())
+    told = (
+        f"The judge (profile {found['profile']}) scored {found['judged']} examples that a model made, "
+        f"{found['by_its_own_model']} of them made by itself; {found['dropped']} were dropped, for less than {least} "
+        f"of 5. {sum(found['unanswered'].values())} stayed without scores{f' ({lost})' if lost else ''}. "
+        f"How often the judge is right: {found['own_rate']}."
+    )
+    return ["## The judge", told]
 
 
 def files(sizes: Mapping[str, int], families: Mapping[str, int]) -> list[tuple[Any, ...]]:

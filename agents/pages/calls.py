@@ -110,7 +110,8 @@ def left_out(told: Round, spent: Bill) -> list[str]:
         found += [f"{step}: {n} calls were given up ({kind})." for kind, n in sorted(kinds.items())]
     if told.generated and told.generated["stopped"]:
         chunks = told.generated["chunks"]
-        found.append(f"30-generate: {chunks['left_out']} of {chunks['all']} pieces of the sources were left out; "
+        left = chunks["all"] - chunks["answered"]
+        found.append(f"30-generate: {left} of {chunks['all']} pieces of the sources were left out; "
                      f"{told.generated['stopped']}.")  # fmt: skip
     if unjudged := told.dataset.get("judge", {}).get("unanswered"):
         found.append(f"40-filter: {sum(unjudged.values())} examples of a model were not judged ({counted(unjudged)}).")

@@ -24,13 +24,13 @@ from agents.models.profile import Profile
 from agents.sources import outline
 from agents.sources.modules import Unreadable
 from agents.sources.reader import Reader, Source, Unreachable, source_row
-from agents.teacher.distil import id_of
 from agents.teacher.fact import Fact
 from agents.teacher.facts import topic_of
 from agents.teacher.mixture import shares
+from agents.teacher.pair import id_of
 from agents.teacher.prompts import SCHEMA, Prompt
 from agents.teacher.scale import LISTED, Scale
-from bus import files
+from bus import files, schema
 
 NOTHING = {"id": "x", "question": "", "answer": ""}  # an item without texts: what is left are the words around it
 
@@ -191,8 +191,17 @@ def look_ahead(
     except (Unreadable, Unreachable) as error:
         raise Unread(str(error)) from None
     document = research.topics_document(goal, research.mapped(goal, outlines))
-    recalled, _ = orient.recalled_for(goal, folder, 1, folder.name)
+    recalled = recalled_by(goal, folder, steps_of(flow))
     return Ahead(goal, config, flow, folder, outlines, document, recalled, sources, steps_of(flow))
+
+
+def recalled_by(goal: Goal, folder: Path, steps: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What the run recalled from others, or will: what they tell from then on changes none of its questions."""
+    try:
+        found = files.read_json(folder / steps.get("orient", "") / "outbox" / "r1" / "recalled.json")
+        return list(schema.check(found, "recalled.v1")["observations"])
+    except FileNotFoundError:
+        return orient.recalled_for(goal, folder, 1, folder.name)[0]
 
 
 def steps_of(flow: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

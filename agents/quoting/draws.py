@@ -16,12 +16,13 @@ from agents.quoting.exam import examined
 from agents.quoting.measured import Count, grows, measured, whole
 from agents.quoting.plan import Amount, Plan
 from agents.quoting.rates import COMPARED, MAP, PAIRS, SCENARIOS, STUDY, Examined, Rates, prior
-from agents.quoting.sample import Sample
+from agents.quoting.sample import Sample, total
 
 DRAWS = 400  # of the bootstrap: the ends of an interval of 90% then move by a tenth of its width
 TRIM = 0.05  # of the draws beyond either end: an interval of 90%
 SOON, MORE, COUNT = 0.3, 0.1, 0.06  # of logarithms: what pilots were wrong by beside chance, in how soon a chunk is
 # told out, in how many pairs the other chunks give, in how many of these are judged
+BACK = 0.2  # of the draws: a profile that others stood in for in the pilot answers all that the run asks
 TIMES = 20  # a chunk of weight 1 is repeated, so that weights are told to a twentieth
 
 Scenario = dict[str, Amount]  # by kind
@@ -43,8 +44,22 @@ def by_pilot(plan: Plan, sample: Sample, families: Count) -> tuple[Scenario, lis
         rates = measured(plan, drawn(sample, chance, all_asked), mixed_with(base, ends, chance, sample), mean)
         long = plan.long(rates)[0] if COMPARED in plan.kinds else 0.0
         luck = 1 + chance.gauss() / sqrt(long) if long else 1.0  # of which questions have long answers
-        draws.append(plan.amounts(replace(rates, differ=rates.differ * max(0.0, luck))))
+        amounts = plan.amounts(replace(rates, differ=rates.differ * max(0.0, luck)))
+        draws.append(as_first_asked(plan, sample, amounts) if chance.random() < BACK else amounts)
     return expected, draws
+
+
+def as_first_asked(plan: Plan, sample: Sample, amounts: Scenario) -> Scenario:
+    """Amounts where the profile that is asked first answers all that the pilot did not ask, at its price."""
+    made = dict(amounts)
+    for kind, found in sample.answers.items():
+        profile, one = plan.profile(kind), amounts.get(kind)
+        if one and any(each.profile != profile.name for each in found):
+            left, paid = max(0.0, 1 - len(found) / one.calls) if one.calls else 0.0, total(found)
+            price = profile.price
+            usd = price and left * (price.usd(1, 0) * one.input + price.usd(0, 1) * one.output)
+            made[kind] = replace(one, usd=None if usd is None or paid is None else paid + usd)
+    return made
 
 
 def with_exam(plan: Plan, sample: Sample, base: Rates, mean: float) -> Rates:

@@ -5,7 +5,6 @@ What is cut from the sources is known whole; what a teacher adds is told from it
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
@@ -16,8 +15,8 @@ from agents.exam.rules import TAUGHT_ITEMS, by_family, first_exam
 from agents.exam.slices import Split
 from agents.quoting.ahead import Ahead
 from agents.quoting.rates import Examined
-from agents.teacher.distil import Pair
 from agents.teacher.mixture import mixed
+from agents.teacher.pair import Pair
 from agents.teacher.wording import rank
 
 CHANCES = 1 << 32  # as many equal parts has what a hash draws
@@ -33,7 +32,7 @@ def examined(
     `there` is what is cut, `pairs` are a teacher's, of which a judge lets the share `kept` pass; None for no wording.
     """
     seed = ahead.goal.seed
-    every = mixed(there, pairs, len(pairs), seed, Counter()) if pairs else there
+    every = mixed(there, pairs, len(pairs), seed).examples if pairs else there
     wordings = sum("made" in one and one["use"] == "exam" for one in every)
     fit, _ = screen(every, ahead.texts)
     fit, _ = documented(fit, ahead.rows)

@@ -20,8 +20,8 @@ from agents.quoting.curve import Growth, Yield, how_far
 from agents.quoting.plan import ROLE, Plan
 from agents.quoting.rates import COMPARED, JUDGED, MAP, SCENARIOS, STUDY, Price, Rates
 from agents.quoting.sample import Sample, Sampled, Told, total
-from agents.teacher.distil import Pair
 from agents.teacher.mixture import mixed
+from agents.teacher.pair import Pair
 from agents.teacher.prompts import KINDS
 
 SPLITS = 4  # of the sample into halves, by chance, that the growth is averaged over
@@ -112,7 +112,7 @@ def grows(sample: Sample, rates: Rates, families: Count, seed: int) -> Rates:
 
     flat = [[pair for own in half for pair in own] for half in halves]
     exams = growth(flat, every, families, questions)
-    return replace(rates, new=given(questions), apart=given(judgements), exams=exams)
+    return replace(rates, new=given(questions), apart=given(questions), exams=exams)
 
 
 def halved(listed: Sequence[T], chance: random.Random) -> tuple[list[T], list[T]]:
@@ -146,16 +146,11 @@ def questions(pairs: Sequence[Pair]) -> int:
     return len({same_question(pair.example["question"]) for pair in pairs})
 
 
-def judgements(pairs: Sequence[Pair]) -> int:
-    """How many pairs a judge is asked about: one that was given twice is one question."""
-    return len({(pair.key, str(pair.example["spans"])) for pair in pairs})
-
-
 def exam_wordings(plan: Plan, there: Sequence[dict[str, Any]]) -> Count:
     """Counts the exam wordings that a sample of pairs gives beside the extractive examples `there`."""
 
     def count(pairs: Sequence[Pair]) -> int:
-        made = mixed(there, pairs, len(pairs), plan.ahead.goal.seed, Counter())
+        made = mixed(there, pairs, len(pairs), plan.ahead.goal.seed).examples
         return sum(one["use"] == "exam" and "made" in one for one in made)
 
     return count

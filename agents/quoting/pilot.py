@@ -14,6 +14,7 @@ from agents import collect, research
 from agents._ask import Question
 from agents.asking import domain, preference
 from agents.exam import rubric
+from agents.exam.quality import same_question
 from agents.exam.scoring import judge_question
 from agents.quoting.ahead import Ahead
 from agents.quoting.curve import Seen
@@ -21,7 +22,7 @@ from agents.quoting.plan import AGENT, ROLE, Plan
 from agents.quoting.rates import COMPARED, JUDGED, MAP, PAIRS, SCENARIOS, STUDY
 from agents.quoting.sample import Asks, Books, Listening, Sample, Told
 from agents.quoting.waves import Asked, Waves, evenly
-from agents.teacher.distil import Pair
+from agents.teacher.pair import Pair
 
 SHARE = 0.02  # of all calls
 LEAST = 170  # calls: fewer tell the mean of an answer's tokens, which vary by half of it, no better than to 8%
@@ -108,7 +109,9 @@ class Pilot:
 
     def judged(self, ahead: Ahead, found: Sequence[Pair]) -> None:
         """Ask the judge about some of the pairs, each once."""
-        asked = {str(one.messages): one for one in (judge_question(pair.example, ahead.texts) for pair in found)}
+        asked: dict[str, Question] = {}  # as the run asks: about the first pair of several with one question
+        for pair in found:
+            asked.setdefault(same_question(pair.example["question"]), judge_question(pair.example, ahead.texts))
         left = self.wanted - self.sample.asked.total()
         said = self.ask(JUDGED, evenly(list(asked.values()), left, ahead.goal.seed, JUDGED))
         self.sample.judged = sum(one is not None for one in said)

@@ -36,6 +36,7 @@ class Quote:
     own: Mapping[str, Range] = field(default_factory=dict)
     gpu: Mapping[str, Range] | None = None
     trim: float = 0.0  # share of the draws beyond either end
+    first_asked: Scenario | None = None  # as `expected`, where the profiles that others stood in for answer the rest
 
     def step_of(self, kind: str) -> str:
         return self.plan.ahead.steps[AGENT[kind]]

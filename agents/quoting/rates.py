@@ -88,7 +88,7 @@ class Rates:
     message_tokens: float
     schema_counted: float
     new: Yield  # different questions of pairs that hold
-    apart: Yield  # pairs that a judge is asked about: one that is given again is the same call
+    apart: Yield  # pairs that a judge is asked about: the first that asks a question
     exams: Growth  # exam wordings for different questions: one a family
     batches: float
     tool_rounds: float

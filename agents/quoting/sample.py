@@ -7,7 +7,7 @@ attempts that nobody answered or counted.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,8 +18,9 @@ from agents.models.ledger import Amount, Tally
 from agents.models.profile import Profile
 from agents.quoting.ahead import sent
 from agents.quoting.curve import NONE_SEEN, Seen
-from agents.teacher.distil import Pair
+from agents.teacher.pair import Pair
 
+PROBES = 3  # questions that a role is asked before all others: where none is answered, hundreds would not be
 SKIPPED = "skipped"  # what is said of a question that was not asked, since the pilot had ended
 
 
@@ -62,6 +63,7 @@ class Sample:
     unanswered: Counter[str] = field(default_factory=Counter)
     reused: frozenset[str] = frozenset()  # IDs of calls that were answered before the pilot began
     passed_over: dict[str, str] = field(default_factory=dict)  # profile: why it did not answer what it was asked first
+    spoke: set[str] = field(default_factory=set)  # the roles that answered
     stopped: str = ""  # why it ended early
 
     @property
@@ -178,20 +180,38 @@ class Listening:
         return self.asker.profile(role)
 
     def all(self, role: str, questions: Iterable[Question]) -> Iterator[tuple[int, dict[str, Any] | Unanswered]]:
-        listed, silent = list(questions), ""
-        before = self.sample.asked[self.kind]
-        for place, answer in self.asker.all(role, self.until_stopped(listed)):
+        listed = list(questions)
+        first = 0 if role in self.sample.spoke else PROBES
+        yield from self.part(role, listed[:first], 0)
+        yield from self.part(role, listed[first:], len(listed[:first]))
+
+    def part(
+        self, role: str, questions: Sequence[Question], start: int
+    ) -> Iterator[tuple[int, dict[str, Any] | Unanswered]]:
+        """The answers to some questions, their places counted from `start`; a role that gives none is asked no more."""
+        sample, asked, silent = self.sample, 0, ""
+
+        def until_stopped() -> Iterator[Question]:
+            nonlocal asked
+            for one in questions:
+                if sample.stopped:
+                    return
+                asked += 1
+                sample.asked[self.kind] += 1
+                yield one
+
+        for place, answer in self.asker.all(role, until_stopped()):
             if isinstance(answer, Unanswered):
-                self.sample.unanswered[self.kind] += 1
-                self.sample.stopped = self.sample.stopped or (answer.message if answer.kind == "budget" else "")
+                sample.unanswered[self.kind] += 1
+                sample.stopped = sample.stopped or (answer.message if answer.kind == "budget" else "")
                 silent = silent or answer.message
             else:
-                self.note(place, answer)
-            yield place, answer
-        if silent and self.kind not in self.sample.answers and not self.sample.stopped:
-            self.sample.stopped = f"{role}: none of {self.sample.asked[self.kind]} questions was answered: {silent}"
-        for place in range(self.sample.asked[self.kind] - before, len(listed)):
-            yield place, Unanswered(SKIPPED, self.sample.stopped)
+                sample.spoke.add(role)
+                self.note(start + place, answer)
+            yield start + place, answer
+        if silent and role not in sample.spoke and not sample.stopped:
+            sample.stopped = f"{role}: {asked} of {asked} questions were not answered: {silent}"
+        yield from ((start + place, Unanswered(SKIPPED, sample.stopped)) for place in range(asked, len(questions)))
 
     def note(self, place: int, answer: Mapping[str, Any]) -> None:
         held = self.books.held(calls.hash_of(answer["call"]))
@@ -201,10 +221,3 @@ class Listening:
             why = [each for each in answer["attempts"] if each["profile"] == self.asked.name and each["said"]]
             said = why[-1]["said"] if why else f"{self.asked.name}: left alone for a while, or without its key"
             self.sample.passed_over.setdefault(self.asked.name, said)
-
-    def until_stopped(self, questions: Iterable[Question]) -> Iterator[Question]:
-        for one in questions:
-            if self.sample.stopped:
-                return
-            self.sample.asked[self.kind] += 1
-            yield one

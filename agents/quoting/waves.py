@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from agents.exam.quality import same_question
 from agents.quoting.ahead import Ahead
 from agents.quoting.sample import Listening, Sampled
-from agents.teacher.distil import ENOUGH, Pair, Teacher
+from agents.teacher.distil import ENOUGH, Teacher
+from agents.teacher.pair import Pair
 from agents.teacher.prompts import KINDS, PAIRS, Prompt
 from agents.teacher.wording import rank
 

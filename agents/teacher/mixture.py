@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from agents.exam.near import grams, words
 from agents.exam.quality import same_question
-from agents.teacher.distil import Pair, id_of
 from agents.teacher.facts import MOST_MENTIONS
 from agents.teacher.families import Node, crowded, family_id, group, spans_of
+from agents.teacher.pair import LeftOut, Pair, id_of
 from agents.teacher.scale import Scale
 from agents.teacher.wording import MOST_WORDINGS, rank
 
@@ -38,49 +39,56 @@ def shares(wanted: int, scale: Scale) -> tuple[int, int]:
     return max(round(wanted * LEAST_OF_MODEL), wanted - least), least
 
 
-def mixed(
-    there: Sequence[Example], pairs: Iterable[Pair], wanted: int, seed: int, left_out: Counter[str]
-) -> list[Example]:
-    """The examples that are there, as they were, and up to `wanted` pairs of the model; the others are counted."""
-    fresh = unasked(there, pairs, left_out)
-    members = families(there, fresh, left_out)
+@dataclass(frozen=True)
+class Mixed:
+    """The examples that were there, as they were, with those of the model; its pairs that are none, with the reason."""
+
+    examples: list[Example]
+    taught: int  # pairs of the model among them
+    left_out: list[LeftOut]
+
+
+def mixed(there: Sequence[Example], pairs: Iterable[Pair], wanted: int, seed: int) -> Mixed:
+    """The examples that are there and up to `wanted` pairs of the model."""
+    left_out: list[LeftOut] = []
+    members = families(there, unasked(there, pairs, left_out), left_out)
     size = Counter(one["family"] for one in there if one["use"] == "teach" and "made" in one)
     examined = {one["family"] for one in there if one["use"] == "exam" and "made" in one}
     taught: list[tuple[Pair, str]] = []
     listed = [(pair, family) for family, own in members.items() for pair in own]
     for pair, family in sorted(listed, key=lambda one: rank(seed, one[0].key)):
         if len(taught) >= wanted:
-            left_out["more than wanted"] += 1
+            left_out.append(pair.left_out("more than wanted"))
         elif size[family] >= MOST_WORDINGS:
-            left_out["family is full"] += 1
+            left_out.append(pair.left_out("family is full"))
         else:
             size[family] += 1
             taught.append((pair, family))
     made = [pair.example | {"family": family} for pair, family in taught]
     asked = {same_question(one["question"]) for one in [*there, *made]}
-    return [*there, *made, *exams(taught, examined, asked, seed)]
+    return Mixed([*there, *made, *exams(taught, examined, asked, seed)], len(taught), left_out)
 
 
-def unasked(there: Sequence[Example], pairs: Iterable[Pair], left_out: Counter[str]) -> list[Pair]:
+def unasked(there: Sequence[Example], pairs: Iterable[Pair], left_out: list[LeftOut]) -> list[Pair]:
     """The pairs whose question nobody asked yet."""
     known = {same_question(one["question"]) for one in there}
     fresh = []
     for pair in pairs:
         if same_question(pair.example["question"]) in known:
-            left_out["asked twice"] += 1
+            left_out.append(pair.left_out("asked twice"))
         else:
             fresh.append(pair)
     return fresh
 
 
-def families(there: Sequence[Example], pairs: Sequence[Pair], left_out: Counter[str]) -> dict[str, list[Pair]]:
+def families(there: Sequence[Example], pairs: Sequence[Pair], left_out: list[LeftOut]) -> dict[str, list[Pair]]:
     """{family: the pairs that belong to it}; those that name nothing, or would join two families, are left out."""
     old = [Node(e["id"], e["answer"], e["question"], spans_of(e), e["family"]) for e in there]
     vague = crowded([*old, *(pair.node() for pair in pairs)], MOST_MENTIONS)
+    left_out += [pair.left_out("answer that many others hold") for pair in pairs if pair.key in vague]
     telling = [pair for pair in pairs if pair.key not in vague]
-    left_out["answer that many others hold"] += len(pairs) - len(telling)
     heads, between = group([*old, *(pair.node() for pair in telling)])
-    left_out["between two families"] += len(between)
+    left_out += [pair.left_out("between two families") for pair in telling if pair.key in between]
     known = {node.family for node in old}
     joined: dict[str, list[Pair]] = defaultdict(list)
     for pair in telling:
@@ -90,7 +98,7 @@ def families(there: Sequence[Example], pairs: Sequence[Pair], left_out: Counter[
     for head, own in joined.items():
         name = head if head in known else family_id(pair.example["answer"] for pair in own)
         if head != name and (name in known or name in found):
-            left_out["between two families"] += len(own)
+            left_out += [pair.left_out("between two families") for pair in own]
         else:
             found[name] = own
     return found
