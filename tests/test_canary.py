@@ -121,7 +121,9 @@ class Scene:
 
     def call(self, text: str, name: str = "") -> dict[str, Any]:
         schema = SCHEMA if name.startswith("unfit") else None
-        return calls.question("teacher", "one", "scripted", [{"role": "user", "content": text}], {"max_tokens": 100}, schema)
+        return calls.question(
+            "teacher", "one", "scripted", [{"role": "user", "content": text}], {"max_tokens": 100}, schema
+        )
 
     def command(self, name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, str(ROOT / "bin" / name), *map(str, arguments), "--config", str(self.config)]

@@ -1,7 +1,6 @@
 """A model as teacher: what it is asked, which of its pairs hold, how they are mixed, and that nothing is paid twice."""
 
 import json
-import os
 import signal
 from collections import Counter, defaultdict
 from itertools import pairwise
@@ -9,20 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from agents._ask import WINDOW
+from agents._codes import GAVE_UP
 from agents.asking.material import quoted
 from agents.exam.near import similar, words
 from agents.exam.quality import fold
 from agents.sources.reader import Reader, identify, source_row
 from agents.teacher.chunks import LONGEST, Chunk, chunks
+from agents.teacher.distil import ENOUGH
 from agents.teacher.mixture import shares
+from agents.teacher.pair import id_of
 from agents.teacher.prompts import KINDS, Prompt, prompts, section
 from agents.teacher.scale import Scale
 from agents.teacher.spans import find
 from bus import schema
 from bus.tries import DEATHS
 from tests.distilling import FAIR, Distilling
-from tests.processes import eventually
+from tests.processes import PATIENCE_S, eventually
 from tests.scripted.fixture import Scripted
 
 SPECS = ["pydoc:subprocess", "pydoc:threading", "pydoc:logging", "pydoc:shutil", "catalogue:errno", "catalogue:signal"]
@@ -173,6 +174,47 @@ def test_what_was_asked_and_left_out_is_told(taught):
     assert told["given"] == told["pairs"] + sum(told["left_out"].values())
 
 
+def test_every_pair_that_is_no_example_has_a_row_that_leads_to_its_call(taught):
+    there, _ = taught
+    told = json.loads((there.out("30-generate") / "generated.json").read_bytes())
+    rows = [json.loads(line) for line in (there.out("30-generate") / "left_out.jsonl").read_bytes().splitlines()]
+    assert Counter(row["reason"] for row in rows) == told["left_out"] and told["left_out"]["asked twice"] > 50
+    for row in rows:
+        answer = json.loads((there.folder / "llm" / "outbox" / f"{row['call']}.json").read_bytes())
+        given = {id_of(one["question"], one["answer"]): one["question"] for one in answer["parsed"]["pairs"]}
+        assert given[row["id"]] == row["question"]
+
+
+def test_the_judge_is_asked_about_no_pair_that_an_earlier_one_makes_needless(taught):
+    there, asked = taught
+    made = [one for one in there.examples() if "made" in one]
+    rows = [json.loads(line) for line in (there.out("30-generate") / "left_out.jsonl").read_bytes().splitlines()]
+    held = [row for row in rows if row["reason"] in ("between two families", "family is full", "more than wanted")]
+    assert len([one for one in asked if "rubric" in str(one["body"])]) <= len(made) + len(held)
+
+
+def test_a_goal_that_can_make_no_exam_is_given_up_before_anybody_is_paid(tmp_path, collected):
+    rows, texts = collected
+    few = [row for row in rows if row["origin"] in ("pydoc:shutil", "pydoc:subprocess")]
+    with Scripted(tmp_path / "server", default=PAIRS) as server:
+        there = Distilling(tmp_path, (few, {row["id"]: texts[row["id"]] for row in few}), server.url, judge=True)
+        with there.models():
+            child = there.start("generate")
+            said, _ = child.communicate(timeout=4 * PATIENCE_S)
+    assert child.returncode == GAVE_UP and "add sources with more documented objects" in said
+    assert server.asked() == [] and not list((there.folder / "llm" / "inbox").glob("[!.]*"))
+
+
+def test_more_is_asked_while_too_few_pairs_are_kept(tmp_path, collected):
+    """Pairs of which most are lost to families that are full: the teacher is asked on, the rest is cut."""
+    with Scripted(tmp_path / "server", default=PAIRS) as server:
+        there = Distilling(tmp_path, collected, server.url)
+        with there.models():
+            there.do("generate")
+    told = json.loads((there.out("30-generate") / "generated.json").read_bytes())
+    assert told["pairs"] >= ENOUGH * told["wanted"] and told["pairs"] + told["extractive"] >= ENOUGH * 700
+
+
 def test_no_question_is_sent_twice_and_the_judge_is_asked_while_the_teacher_teaches(taught):
     there, asked = taught
     assert len(asked) == len(list((there.folder / "llm" / "outbox").iterdir()))
@@ -196,19 +238,18 @@ def test_killed_often_while_it_gets_on_it_is_not_given_up_and_asks_nothing_again
         there = Distilling(tmp_path, collected, server.url, judge=True)
         inbox, outbox = there.folder / "llm" / "inbox", there.folder / "llm" / "outbox"
 
-        def asked():
-            return len({one for box in (inbox, outbox) for one in os.listdir(box) if one[0] != "."})
+        def heard():
+            kept = (there.folder / "30-generate/work/r1/kept").glob("answers-*.txt")
+            return max((int(path.stem.removeprefix("answers-")) for path in kept), default=0)
 
         with there.models():
-            most = WINDOW  # that are asked with no answer; beyond these, the judge about what an answer holds
             for _ in range(DEATHS + 2):
-                child = there.start("generate")
-                eventually(lambda most=most, child=child: asked() > most or child.poll() is not None)
+                child, before = there.start("generate"), heard()
+                eventually(lambda before=before, child=child: heard() > before or child.poll() is not None)
                 child.kill()
                 said, _ = child.communicate()
                 assert child.returncode == -signal.SIGKILL, said
                 eventually(lambda: not list(inbox.glob("[!.]*")))  # the next try finds all answers, and need not wait
-                most = max(most, asked())
             there.do("generate")
     reply = json.loads((there.out("30-generate") / "reply.json").read_bytes())
     assert [one["kind"] for one in reply["tries"]] == ["death"] * (DEATHS + 2)
@@ -224,7 +265,7 @@ def test_at_the_cap_it_winds_down_and_says_which_budget(tmp_path, collected):
             there.do("generate")
     told = json.loads((there.out("30-generate") / "generated.json").read_bytes())
     assert "budget" in told["stopped"] and told["answers"]["unanswered: budget"] >= 1
-    assert told["chunks"]["left_out"] == told["chunks"]["all"] - told["chunks"]["answered"] > 0
+    assert 0 < told["chunks"]["answered"] < told["chunks"]["all"]
     assert 0 < told["pairs"] < told["wanted"]
     spent = [json.loads(line) for line in (there.folder / "llm" / "ledger.jsonl").read_text().splitlines()]
     assert sum(one["usd"] for one in spent if one["event"] == "settle") <= 0.1
@@ -240,6 +281,9 @@ def test_at_the_cap_it_winds_down_and_says_which_budget(tmp_path, collected):
         ({"answer": " "}, "a text is empty"),
         ({"answer": "I cannot help with that."}, "refusal"),
         ({"question": "Does EPERM mean “Operation not permitted”?"}, "question that holds its answer"),
+        ({"question": f"What is EPERM{', and what is it' * 50}?"}, "question too long"),
+        ({"exam_question": f"A call fails{', and fails again' * 50}: why?"}, "question too long"),
+        ({"span": "permitted", "answer": "EPERM means that a call is permitted here, now."}, "ungrounded"),
     ],
 )
 def test_a_pair_that_does_not_hold_is_left_out_with_its_reason(tmp_path, collected, answer, reason):
@@ -254,6 +298,10 @@ def test_a_pair_that_does_not_hold_is_left_out_with_its_reason(tmp_path, collect
             there.do("generate")
     told = json.loads((there.out("30-generate") / "generated.json").read_bytes())
     assert told["left_out"] == {reason: told["given"]} and told["pairs"] == 0 < told["given"]
+    rows = [json.loads(line) for line in (there.out("30-generate") / "left_out.jsonl").read_bytes().splitlines()]
+    assert {row["reason"] for row in rows} == {reason} and bool(rows[0]["detail"]) == (
+        reason in ("ungrounded", "refusal")
+    )
 
 
 def test_useless_answers_are_counted_and_the_extractive_pairs_are_enough(tmp_path, collected):
@@ -285,6 +333,6 @@ def test_a_later_round_asks_anew_about_its_weakest_topics(tmp_path, collected):
     kept = {one["id"]: one for one in second}
     assert all(kept[one["id"]] == one for one in first) and len(server.asked()) > before
     new = [one for one in second if one["id"] not in {one["id"] for one in first}]
-    assert any("made" in one for one in new) and sum(one["topic"] == "threads" for one in new) > len(new) / 2
+    assert any("made" in one for one in new) and sum(one["topic"] == "threads" for one in new) > 0.4 * len(new)
     calls = [json.loads(path.read_bytes())["call"] for path in (there.folder / "llm" / "outbox").iterdir()]
     assert len(calls) == len(server.asked()) and max(call["sample"] for call in calls) >= 3  # round 1 has 0 to 2

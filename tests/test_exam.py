@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.exam.held import family_of, question_of
 from agents.exam.near import words
 from agents.exam.overlap import scan
 from agents.exam.quality import screen
-from agents.exam.rules import GENERAL_ITEMS, ROWS_PER_ITEM, first_exam, sealed_exam
+from agents.exam.rules import GENERAL_ITEMS, ROWS_PER_ITEM, by_family, choose, find, first_exam, sealed_exam
 from agents.exam.slices import Split, slice_of
 from tests.planted import changed, example, passages, world, written
 
@@ -53,6 +54,21 @@ def test_a_sound_world_gives_every_slice_and_accounts_for_every_example(tmp_path
     assert (len(split.taught), len(split.general)) == (200, GENERAL_ITEMS)
     assert {drop.reason for drop in split.dropped} == {"held-out", "spare-wording"}
     assert scan(written(split, tmp_path), EXAMPLES) == []
+
+
+def test_what_too_many_rows_overlap_is_lost_whether_all_of_them_are_found_or_only_enough():
+    stock = "in the context of programming with this library here"
+    phrased = [e | {"question": f"{stock}: {e['question']}"} for e in EXAMPLES]
+    rows = [e for e in phrased if e["use"] == "teach" and slice_of(e["family"], SEED) == "taught"]
+    families = by_family(phrased)
+    held = [family_of(f"family {f}", own, SOURCES) for f, own in families.items() if slice_of(f, SEED) != "taught"]
+    held += [question_of(e["id"], e["question"], shares_answer=False) for e in phrased if e["use"] == "exam"]
+    every, few = find(rows, held), find(rows, held, ROWS_PER_ITEM + 1)
+    assert sum(map(len, every.values())) > 100_000 > 100 * max(map(len, few.values()))
+    assert all(few[key] == every[key] for key in every if len(every[key]) <= ROWS_PER_ITEM)
+    assert max(map(len, few.values())) == ROWS_PER_ITEM + 1
+    assert choose(families, few, SEED) == choose(families, every, SEED) == []
+    assert first_exam(phrased, SOURCES, PASSAGES, SEED).unseen == []
 
 
 def test_rule_2_no_family_is_on_both_sides_and_no_template_is():

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from agents.exam.near import GRAM, NEAR, Near, Phrases, jaccard, letters, names, similar, wording, words
 from agents.exam.quality import screen
+from tests.counted import steps
+from tests.habits import pairs
 from tests.planted import changed, example, world
 
 EXAMPLES, SOURCES = world(40)
@@ -101,6 +103,16 @@ def test_every_planted_near_duplicate_is_found_among_many():
         if one["template"] == "qa.2"
     ]
     assert reasons(planted) == {one["id"]: "near-duplicate" for one in planted}
+
+
+def test_a_stock_phrase_in_all_questions_is_not_compared_with_each_other_one():
+    texts, every = {}, {}
+    for count in (150, 600):
+        made, texts[count] = pairs(count, "asked")
+        every[count] = [one.example for one in made]
+        assert screen(every[count], texts[count]) == (sorted(every[count], key=lambda e: e["id"]), [])
+    few, many = (steps(lambda n=n: screen(every[n], texts[n])) for n in (150, 600))
+    assert many <= 8 * few  # 16 where each is compared with each
 
 
 def test_the_order_of_the_input_changes_nothing():

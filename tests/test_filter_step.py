@@ -27,12 +27,12 @@ EXAMPLES, SOURCES = world(500)
 SMALL = {"taught": 10, "unseen": 3, "general": 20}
 
 
-def make_run(folder: Path, minimum: dict[str, Any] | None = None) -> Run:
+def make_run(folder: Path, minimum: dict[str, Any] | None = None, embeddings: str | None = None) -> Run:
     """A run of which only collect, generate and filter are steps."""
     flow = {name: dict(_config.load().flow[name]) for name in ("20-collect", "30-generate", "40-filter")}
     flow["20-collect"]["reads"] = flow["30-generate"]["reads"] = ["goal.md"]
     if minimum is not None:
-        flow["40-filter"]["settings"] = {"minimum": minimum}
+        flow["40-filter"]["settings"] = {"minimum": minimum} | ({"embeddings": embeddings} if embeddings else {})
     return create_run(folder, GOAL, 7, flow, {}, "2")
 
 

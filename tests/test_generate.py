@@ -9,16 +9,23 @@ from agents import _config
 from agents._agent import DONE, GAVE_UP, Agent
 from agents._run import create_run
 from agents.exam.near import grams, similar, words
+from agents.exam.overlap import scan
 from agents.exam.quality import screen
+from agents.exam.rules import first_exam
 from agents.generate import facts_of, first, generate, lacking
 from agents.sources.reader import Reader, identify, source_row
 from agents.teacher.blocks import read
 from agents.teacher.fact import Fact, checked
 from agents.teacher.later import extended
+from agents.teacher.mixture import mixed
+from agents.teacher.pair import Pair
 from agents.teacher.scale import KINDS, Scale
 from agents.teacher.templates import templates
 from agents.teacher.wording import MOST_WORDINGS
 from bus import files, schema
+from tests.habits import STOCK
+from tests.habits import pairs as habitual
+from tests.planted import passages, world, written
 
 SPECS = ["pydoc:subprocess", "pydoc:threading", "pydoc:asyncio", "pydoc:logging", "pydoc:os", "pydoc:shutil"]
 SPECS += ["catalogue:errno", "catalogue:signal", "catalogue:nvml"]
@@ -172,6 +179,37 @@ def test_a_second_round_keeps_the_first_and_adds_to_its_focus(facts, examples):
     assert len({example["question"] for example in grown}) == len(grown)
     assert extended(examples, facts, ["files"], len(examples) + 150, 3) == grown
     assert len(extended(grown, facts, ["threads"], len(grown) + 20, 3)) >= len(grown) + 20
+
+
+@pytest.mark.parametrize("stock", list(STOCK))
+def test_a_stock_phrase_costs_no_pairs_and_lets_nothing_of_the_exam_into_training(tmp_path, stock):
+    cut, texts = world(150)
+    pairs, own = habitual(300, stock)
+    both = mixed(cut, pairs, 300, 3)
+    assert both.taught == 300 and both.left_out == []
+    made = {one["id"] for one in both.examples if "made" in one}
+    fit, dropped = screen(both.examples, texts | own)
+    assert not dropped
+    split = first_exam(fit, texts | own, passages(20), 7)
+    assert scan(written(split, tmp_path), fit) == []
+    assert sum(row["id"] in made for row in split.train) > 0.7 * 300 and len(split.unseen) > 15
+    asked = sum(item["id"] in made for item in split.unseen)  # rule 4: no eight words that training has, too
+    assert asked == 0 if stock in ("asked", "answered") else asked > 30
+
+
+def test_pairs_that_are_no_examples_are_left_out_with_their_reason():
+    cut, _ = world(20)
+    pairs, _ = habitual(12, "none")
+    same = Pair(pairs[0].example | {"question": cut[0]["question"]}, "another one?")
+    again = [{"id": f"e-{n:012x}", "question": f"{n} what?", "answer": f"it is {n}{n}"} for n in range(8)]
+    more = [Pair(pairs[1].example | one, f"{one['answer']}?") for one in again]  # all cut from one place
+    for wanted, taught, reasons in (
+        (100, 17, {"asked twice": 1, "family is full": 3}),
+        (0, 0, {"asked twice": 1, "more than wanted": 20}),
+    ):
+        both = mixed(cut, [*pairs, same, *more], wanted, 3)
+        assert both.taught == taught and Counter(one.reason for one in both.left_out) == reasons
+        assert all(schema.check(one.row(), "left-out.v1")["call"] == "0" * 40 for one in both.left_out)
 
 
 def test_what_is_lacking_is_said(examples):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agents._job import GiveUp
 from agents.exam.near import words
-from agents.exam.overlap import Overlap, line, scan
+from agents.exam.overlap import NEAR_LETTERS, NEAR_PERCENT, Overlap, line, near_answers, scan
 from agents.exam.rules import first_exam
 from agents.exam.slices import slice_of
 from agents.filter import check_sealed
@@ -82,3 +82,19 @@ def test_a_leak_that_the_scan_finds_stops_the_step_in_one_line():
     with pytest.raises(GiveUp, match=r"found 1 overlaps .* by answer: row e-1, item e-2, 'tolu'") as error:
         check_sealed(None, [Overlap("answer", "e-1", "e-2", "tolu")], again=False)
     assert "\n" not in str(error.value)
+
+
+@given(st.lists(st.text("abcd ", min_size=14, max_size=30), min_size=2, max_size=12))
+@settings(max_examples=200, deadline=None)
+def test_nearly_equal_answers_are_those_that_comparing_whole_finds(answers):
+    held = [{"id": "held", "answer": one} for one in answers[: len(answers) // 2]]
+    rows = [{"id": f"row-{n}", "answer": one} for n, one in enumerate(answers[len(answers) // 2 :])]
+    given = {line(row["answer"]).strip(): row["id"] for row in rows}
+    near = {(row, one["answer"]) for one in held for text, row in given.items() if alike(text, line(one["answer"]))}
+    assert {(one.row, one.text) for one in near_answers(rows, held)} == near
+
+
+def alike(one: str, other: str) -> bool:
+    first, second = ({text.strip()[i : i + 3] for i in range(len(text.strip()) - 2)} for text in (one, other))
+    long = min(len(one.strip()), len(other.strip())) >= NEAR_LETTERS
+    return long and 100 * len(first & second) >= NEAR_PERCENT * len(first | second)

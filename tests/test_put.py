@@ -29,14 +29,13 @@ def test_put_asks_once(finished: Path) -> None:
     assert "its reply is there" in command("put", finished, "memory", OBSERVATION).stderr
 
 
-def test_put_under_a_name_of_ones_own(finished: Path) -> None:
+def test_put_under_a_name_that_is_not_its_own(finished: Path) -> None:
     told = json.loads(OBSERVATION.read_bytes())
     refused = command("put", finished, "memory", OBSERVATION, "--id", "mine")  # as its claim would be
     assert refused.returncode == 2 and f"its id is '{told['id']}', not 'mine'" in refused.stderr
     assert os.listdir(finished / "memory/inbox") == []
-    told["id"] = "mine"
-    assert command("put", finished, "memory", "-", "--id", "mine", given=json.dumps(told)).stdout == "mine\n"
-    assert files.parse((finished / "memory/inbox/mine.json").read_bytes(), "") == told
+    assert command("put", finished, "memory", OBSERVATION, "--id", told["id"]).stdout == f"{told['id']}\n"
+    assert files.parse((finished / f"memory/inbox/{told['id']}.json").read_bytes(), "") == told
 
 
 @pytest.mark.parametrize(("mailbox", "text", "said"), [

@@ -1,12 +1,21 @@
 """What a run will cost: told before anything is asked, measured by a pilot, and held against what the run then paid."""
 
 import json
+import shutil
 from math import ceil, inf
 from pathlib import Path
 
 import pytest
+import yaml
 
-from agents.quoting.rates import Growth, Yield, prior
+from agents.models.ledger import NAME, Tally
+from agents.quoting.curve import Curve, Growth, Seen, Yield, how_far, told
+from agents.quoting.rates import prior
+from agents.quoting.silence import SILENT_S, Silence, Silent
+from agents.quoting.waves import evenly
+from bus import files
+from tests import modelled, tiny
+from tests.asking import profile
 from tests.quoting import DEFAULT, PRICE, RULES, STEPS, Quoting
 from tests.scripted.fixture import Scripted
 
@@ -36,7 +45,7 @@ def test_the_quote_asks_nobody_and_makes_nothing(piloted):
 
 def test_the_pilot_brings_the_quote_within_15_percent_of_what_the_run_pays(piloted):
     usd, true = piloted["after"]["total"]["usd"], piloted["there"].spent()
-    assert abs(usd["expected"] / true - 1) <= WITHIN, (usd, true)
+    assert abs(usd["expected"] / true - 1) <= WITHIN and usd["low"] < true < usd["high"], (usd, true)
     before = piloted["before"]["total"]["usd"]
     assert before["low"] < true < before["high"] and usd["high"] - usd["low"] < before["high"] - before["low"]
 
@@ -66,6 +75,45 @@ def test_the_same_pilot_again_costs_nothing_and_says_the_same(piloted):
     again = piloted["there"].told("--pilot")
     assert again["total"]["usd"] == piloted["after"]["total"]["usd"]
     assert piloted["there"].spent() == paid and len(piloted["server"].asked()) == asked
+    first, second = piloted["after"]["pilot"], again["pilot"]
+    assert (first["reused"], first["paid_now"]) == (0, first["usd"])
+    assert (second["reused"], second["paid_now"], second["usd"]) == (second["calls"], 0, first["usd"])
+    said = piloted["there"].quote("--pilot").stdout
+    assert f"{second['calls']} of them were there already and are not paid again; paid now: $0.0000." in said
+
+
+def test_a_run_that_replays_another_is_asked_nothing(piloted, tmp_path):
+    there, asked = piloted["there"], len(piloted["server"].asked())
+    run = shutil.copytree(there.run, tmp_path / "runs" / "quoted")
+    (run / "llm" / "REPLAY").write_text('{"profiles": {}, "lost": []}')
+    ended = there.quote("--pilot", "--runs", str(run.parent))
+    assert ended.returncode == 0 and "replays another run's calls: nothing will be asked, $0.00" in ended.stdout
+    assert len(piloted["server"].asked()) == asked
+
+
+def test_the_quote_holds_for_a_whole_run_the_judge_of_its_evaluation_included(tmp_path):
+    with Scripted(tmp_path / "server", modelled.ANSWERS) as server:
+        config, goal = modelled.write_config(tmp_path, server.url), tiny.write_goal(tmp_path, "quoted")
+        there = Quoting(tmp_path / "there", server.url)
+        shutil.copytree(config, there.config, dirs_exist_ok=True)
+        there.goal.write_text(goal.read_text())
+        before, after = there.told(), there.told("--pilot")
+        assert tiny.run(goal, there.run.parent, config).returncode == 0
+    spent = Tally(there.run / "llm" / NAME).look()
+    for quote in (before, after):
+        usd, found = quote["total"]["usd"], tokens(quote["total"])
+        assert usd["low"] < spent.usd < usd["high"] and found["low"] < spent.tokens < found["high"]
+    assert abs(after["total"]["usd"]["expected"] / spent.usd - 1) <= WITHIN, (after["total"]["usd"], spent)
+    assert abs(tokens(after["total"])["expected"] / spent.tokens - 1) <= WITHIN, (after["total"], spent)
+    compared = [one for one in modelled.replies(there.run).values() if one["call"]["step"] == "60-evaluate"]
+    (quoted,) = (one["calls"] for one in after["kinds"] if one["step"] == "60-evaluate")
+    beside = after["pilot"]["beside"]
+    assert beside == 16 < len(compared) and abs(quoted["expected"] - len(compared)) <= 0.3 * len(compared), quoted
+
+
+def tokens(row):
+    """All tokens that budgets count of a row, by end."""
+    return {end: sum(row[name][end] for name in ("input", "output", "held")) for end in ("low", "expected", "high")}
 
 
 def test_with_no_model_nothing_is_asked_and_it_costs_nothing(tmp_path):
@@ -117,6 +165,85 @@ def test_a_pilot_that_its_budget_ends_says_so(tmp_path):
         assert there.spent() <= 0.05 and json.loads(ended.stdout)["pilot"]["stopped"]
 
 
+def with_fallback(there, first, other, price):
+    """Every role prefers a profile at `first`, and falls back to a dearer or a cheaper one at `other`."""
+    models = {"one": profile(first, price=PRICE), "other": profile(other, price=price)}
+    there.write("infra", {"models": models, "budget": {"usd": 50}})
+    swarm = yaml.safe_load((there.config / "swarm.yaml").read_text())
+    roles = {name: {**role, "fallback": ["other"]} for name, role in swarm["roles"].items()}
+    there.write("swarm", {**swarm, "roles": roles})
+
+
+def test_what_a_fallback_answers_stands_at_the_price_of_the_fallback(tmp_path):
+    free = {"input": 0, "output": 0}
+    with (
+        Scripted(tmp_path / "first", default={"status": 404}) as first,
+        Scripted(tmp_path / "other", default=DEFAULT, rules=RULES) as other,
+    ):
+        there = Quoting(tmp_path / "there", first.url, examples=400)
+        with_fallback(there, first.url, other.url, free)
+        told = there.told("--pilot")
+        total, usd = told["total"], told["total"]["usd"]
+        assert usd["expected"] == there.spent() == 0 < usd["high"] and total["input"]["expected"] > 100_000
+        assert all(one["answered"] == {"other": n} for one in told["roles"] if (n := sum(one["answered"].values())))
+        listed = sum(total[name]["expected"] * PRICE[name] for name in PRICE) / 1e6
+        share = told["pilot"]["usd_if_they_answer"] / listed  # less what the fallback has answered for good
+        assert 0.5 < share < 1 and "404" in told["pilot"]["passed_over"]["one"]
+        said = there.quote("--pilot").stdout
+        assert "of the pilot it answered 0, other" in said and "one did not answer all that it was asked" in said
+        with_fallback(there, first.url, other.url, {"input": 2, "output": 8})
+        dear = there.told("--pilot")["total"]  # the same answers, at what they cost from now on
+    paid = sum(dear[name]["expected"] * 2 * PRICE[name] for name in PRICE) / 1e6
+    assert dear["usd"]["expected"] == pytest.approx(paid, rel=1e-3)
+
+
+def test_a_pilot_that_nobody_answers_fails_and_tells_no_figures(tmp_path):
+    with Scripted(tmp_path / "server", default={"status": 401, "error": {"message": "no such key"}}) as server:
+        there = Quoting(tmp_path / "there", server.url)
+        ended = there.quote("--pilot")
+        asked = len(server.asked())
+    assert ended.returncode == 100 and ended.stdout == "" and asked == 1
+    line = ended.stderr.splitlines()[-1]
+    assert "nobody answered the pilot" in line and "no such key" in line and "give the same command again" in line
+
+
+def test_a_role_that_answers_nothing_is_asked_three_times_and_named(tmp_path):
+    deaf = {"when": {"words": "rubric"}, "status": 404}
+    with Scripted(tmp_path / "server", default=DEFAULT, rules=[deaf, *RULES]) as server:
+        ended = Quoting(tmp_path / "there", server.url, examples=400).quote("--pilot", "--json")
+    pilot = json.loads(ended.stdout)["pilot"]
+    assert ended.returncode == 100 and "judge: 3 of 3 questions were not answered" in ended.stderr, ended.stderr
+    assert pilot["unanswered"] == 3 and pilot["kinds"].keys() == KINDS - {"is a pair right"}
+
+
+def test_silence_is_failed_attempts_alone_for_a_minute(tmp_path):
+    now, lines, path = 0.0, [], tmp_path / "ledger.jsonl"
+
+    def attempt(number: int, how: str | None) -> None:
+        row = {"n": number, "call": "a", "usd": 0.0, "tokens": 0, "profile": "one"}
+        lines.extend([{**row, "event": "reserve"}, *([{**row, "event": "settle", "how": how}] if how else [])])
+        path.write_bytes(b"".join(map(files.canonical, lines)))
+
+    silence = Silence(path, {}, lambda: now)
+    now += 2 * SILENT_S
+    silence.check()  # nothing was tried yet
+    attempt(1, None)
+    now += 2 * SILENT_S
+    silence.check()  # a slow answer is on its way
+    lines.pop()
+    attempt(1, "connection")
+    silence.check()
+    now += SILENT_S - 1
+    silence.check()
+    now += 2
+    with pytest.raises(Silent, match="one .*: 1 attempts in a row failed"):
+        silence.check()
+    attempt(2, "busy")
+    silence.check()
+    now += 2 * SILENT_S
+    silence.check()
+
+
 def test_a_goal_that_cannot_be_read_is_told_in_one_line(tmp_path):
     there = Quoting(tmp_path, None)
     there.goal.write_text(there.goal.read_text().replace("pydoc:shutil", "pydoc:no_such_module"))
@@ -141,8 +268,14 @@ def test_a_run_that_is_held_is_not_piloted(tmp_path: Path):
 
 def test_how_counts_grow():
     assert Growth(0.5, 100, 1.0).at(400) == 200 and Growth(0.5, 100, 0.5).at(400) == pytest.approx(100)
-    endless, half = Yield(Growth(8.0), inf), Yield(Growth(8.0), 4.0)
+    endless, ending = Yield(Growth(8.0), inf), Yield(Growth(8.0), 8.0)
     assert endless.at(120, 10) == 3 * endless.at(40, 10) == 240
-    assert half.at(40, 10) == 80 and 80 < half.at(80, 10) < half.at(10**6, 10) < 160.01
+    assert ending.at(40, 10) == 80 and 80 < ending.at(80, 10) < ending.at(10**6, 10) < 8 * 10 / told(4, 8.0) + 0.01
+    assert how_far(told(4, 8.0) / told(1, 8.0)) == pytest.approx(8.0, rel=1e-3) and how_far(4.0) == inf
+    poor_first = Curve(endless, ["poor", "rich"], {"poor": 0.0, "rich": 2.0})
+    assert [poor_first.at(n) for n in (4, 6, 8)] == [0, 8, 16]
+    seen = Curve(endless, ["poor", "rich"], {"poor": 0.0, "rich": 2.0}, Seen(4, 5))
+    assert [seen.at(n) for n in (4, 8)] == [5, 21] and seen.prompts(5, 8) == 4 < seen.prompts(15, 8)
+    assert evenly(list(range(9)), 3, 1, "x") in ([0, 3, 6], [1, 4, 7], [2, 5, 8]) and evenly([1], 3, 1, "x") == [1]
     rates = [prior(place) for place in (0, 1, 2)]
     assert [one.new.at(4, 1) for one in rates] == [18.0, 12.8, 6.0]

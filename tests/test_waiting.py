@@ -1,6 +1,9 @@
 """Each profile has room for its own calls: what waits for a slow server keeps nobody from a quick one."""
 
+from collections import Counter
 from pathlib import Path
+
+import pytest
 
 from agents.models.waiting import BESIDE
 from tests.asking import Asking, profile, question
@@ -20,6 +23,27 @@ def test_a_backlog_at_one_server_keeps_nobody_from_another(tmp_path: Path) -> No
             agent.kill()  # it would wait for the others
     assert {answer["text"] for answer in answers.values()} == {"ok"} and len(answers) == 3 * BESIDE
     assert slow.billed() == [] and len(quick.asked()) == 3 * BESIDE
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_kill_costs_no_more_calls_than_are_asked_at_once(tmp_path: Path, concurrency: int) -> None:
+    """What is answered and not yet in its reply on disk is paid again: it counts like what is in flight."""
+    many, kills = 400, 12
+    with Scripted(tmp_path / "server") as server:
+        there = Asking(tmp_path, {"one": profile(server.url, concurrency=concurrency)})
+        asker = there.asker()
+        asker.put([asker.call("teacher", question(str(n))) for n in range(many)])
+        for number in range(kills):
+            with there.agent() as agent:
+                eventually(lambda n=number: len(asker.mailbox.listing().replies) >= (n + 1) * many // (kills + 4))
+                agent.kill()
+                agent.wait()
+                paid = Counter(row["body"]["messages"][0]["content"] for row in server.billed())
+                lost = len(paid) - len(asker.mailbox.listing().replies)
+            assert lost <= concurrency
+        with there.agent():
+            answers = dict(asker.all("teacher", (question(str(n)) for n in range(many))))
+        assert len(answers) == many and len(server.billed()) <= many + kills * concurrency
 
 
 def test_what_waits_is_not_marked_as_begun(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 
 import pytest
 
@@ -85,6 +86,23 @@ def test_exam_questions_of_each_slice_are_explained(taught):
         whose = f"the exam, slice {name}: " if name != "validation" else "validation: "
         assert found["verdicts"][0].startswith(f"round 1: a question of {whose}")
         assert (found["example"] is None) == (found["text"] is not None) == (name == "general")
+
+
+def test_a_pair_that_was_left_out_says_why_and_leads_to_its_call(taught, examples):
+    there, _ = taught
+    path = there.out("30-generate") / "left_out.jsonl"
+    left = [json.loads(line) for line in path.read_bytes().splitlines()]
+    given = Counter(row["id"] for row in left)
+    one = next(row for row in left if row["reason"] == "span not in the source" and given[row["id"]] == 1)
+    found = explained(there, one["id"])
+    (verdict,) = found["verdicts"]
+    assert "was left out, span not in the source" in verdict and "30-generate/outbox/r1/left_out.jsonl" in verdict
+    assert found["call"]["file"] == f"llm/outbox/{one['call']}.json" and found["question"] == one["question"]
+    lines = why(there, one["id"]).stdout
+    assert one["question"] in lines and f"llm/outbox/{one['call']}.json" in lines and "prompts.toml" in lines
+    twice = next(row for row in left if row["reason"] == "asked twice" and row["id"] in examples)
+    said = explained(there, twice["id"])["verdicts"]
+    assert any("asked twice" in verdict for verdict in said) and len(said) > 1
 
 
 def test_mistakes_are_told_in_one_line(taught, tmp_path):

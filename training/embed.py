@@ -81,12 +81,12 @@ def near_ones(rows: list[Row], vectors: "torch.Tensor", near: float) -> Iterator
 
 def embed(name: str, rows: list[Row], near: float, threads: int | None) -> list[Row]:
     """Return what `near_ones` finds among rows {id, group, text}."""
+    if not rows:
+        return []
     import torch
 
     if threads:
         torch.set_num_threads(threads)
-    if not rows:
-        return []
     model, tokenizer = load(name)
     with torch.inference_mode():
         return list(near_ones(rows, embeddings([row["text"] for row in rows], model, tokenizer), near))

@@ -57,8 +57,8 @@ def as_first_asked(plan: Plan, sample: Sample, amounts: Scenario) -> Scenario:
         if one and any(each.profile != profile.name for each in found):
             left, paid = max(0.0, 1 - len(found) / one.calls) if one.calls else 0.0, total(found)
             price = profile.price
-            usd = price and left * (price.usd(1, 0) * one.input + price.usd(0, 1) * one.output)
-            made[kind] = replace(one, usd=None if usd is None or paid is None else paid + usd)
+            listed = left * (price.usd(1, 0) * one.input + price.usd(0, 1) * one.output) if price else None
+            made[kind] = replace(one, usd=None if listed is None or paid is None else paid + listed)
     return made
 
 

@@ -128,7 +128,7 @@ def sampled(answer: Mapping[str, Any], asked: Profile, enabled: Mapping[str, Pro
     """
     call, tokens = answer["call"], answer["tokens"]
     usd: float | None = held.usd
-    usd_input = 0.0
+    usd_input, estimated = 0.0, 0
     for one in answer["attempts"]:
         if not (used := one["tokens"]):
             continue
@@ -136,18 +136,19 @@ def sampled(answer: Mapping[str, Any], asked: Profile, enabled: Mapping[str, Pro
         price = profile.price if profile else None
         if price:
             usd_input += price.usd(used["input"], 0, used["cached"])
-        if used["counted"] and usd is not None:
+        if used["counted"]:
             now = price.usd(used["input"], used["output"], used["cached"]) if price else None
             now = one["usd"] if profile is None else now  # of a profile that is gone, as it was paid
-            usd = None if now is None else usd + now
-        elif not price and profile:
-            usd = None
+            usd = None if now is None or usd is None else usd + now
+        else:  # the books keep all that was reserved, and that holds these tokens
+            estimated += used["input"] + used["output"]
+            usd = usd if price else None
     return Sampled(
         calls.hash_of(call),
         sent(Question(call["messages"], call["answer_schema"]), asked).bytes,
         tokens["input"],
         tokens["output"],
-        held.tokens,
+        max(0, held.tokens - estimated),
         sum(float(one["seconds"]) for one in answer["attempts"]),
         answer["profile"],
         usd,
