@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from agents._config import SPENT_BY_MODELS, Config
@@ -45,13 +46,18 @@ def raised_in(config: Config) -> str:
     return f"raise it in {shown(str(config.folder / 'infra.yaml'))}"
 
 
-def gpu_usd(run: Run) -> Callable[[], float]:
-    """A function that says what the run's GPU time has cost so far, by its replies."""
-    seen = [-FRESH_S, 0.0]
+def gpu_usd(run: Run) -> Callable[[str], float]:
+    """A function that says what the GPU time of a step, or "" for the run, has cost so far, by its replies."""
+    looked, seen = -FRESH_S, Counter[str]()
 
-    def known() -> float:
-        if (now := time.monotonic()) - seen[0] >= FRESH_S:
-            seen[:] = now, sum(float(reply["usd"]) for reply in run.listings()[0].values())
-        return seen[1]
+    def known(step: str) -> float:
+        nonlocal looked
+        if (now := time.monotonic()) - looked >= FRESH_S:
+            seen.clear()
+            for (name, _), reply in run.listings()[0].items():
+                for one in ("", name):
+                    seen[one] += reply["usd"]
+            looked = now
+        return seen[step]
 
     return known

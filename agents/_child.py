@@ -91,8 +91,10 @@ def run(
 
 def _wait(child: subprocess.Popen[bytes], lines: Lines, heard: Heard) -> None:
     ended = os.pidfd_open(child.pid)
+    end = select.poll()  # not select(), which refuses a descriptor past 1,023
+    end.register(ended, select.POLLIN)
     try:
-        while not select.select([ended], [], [], LOOK_S)[0]:
+        while not end.poll(1000 * LOOK_S):
             _pass_on(lines, heard)
         _pass_on(lines, heard)
     finally:

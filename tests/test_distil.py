@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from agents import _config
+from agents._ask import Asker
 from agents._codes import GAVE_UP
 from agents.asking.material import quoted
 from agents.exam.near import similar, words
 from agents.exam.quality import fold
+from agents.quoting.waves import Desk
 from agents.sources.reader import Reader, identify, source_row
 from agents.teacher.chunks import LONGEST, Chunk, chunks
-from agents.teacher.distil import ENOUGH
+from agents.teacher.distil import ENOUGH, Teacher
 from agents.teacher.mixture import shares
 from agents.teacher.pair import id_of
 from agents.teacher.prompts import KINDS, Prompt, prompts, section
@@ -205,14 +208,18 @@ def test_a_goal_that_can_make_no_exam_is_given_up_before_anybody_is_paid(tmp_pat
     assert server.asked() == [] and not list((there.folder / "llm" / "inbox").glob("[!.]*"))
 
 
-def test_more_is_asked_while_too_few_pairs_are_kept(tmp_path, collected):
-    """Pairs of which most are lost to families that are full: the teacher is asked on, the rest is cut."""
+def test_the_teacher_is_asked_on_while_too_few_of_its_pairs_are_kept(tmp_path, collected):
+    _, texts = collected
+    cut, found = chunks(texts), {}
     with Scripted(tmp_path / "server", default=PAIRS) as server:
         there = Distilling(tmp_path, collected, server.url)
         with there.models():
-            there.do("generate")
-    told = json.loads((there.out("30-generate") / "generated.json").read_bytes())
-    assert told["pairs"] >= ENOUGH * told["wanted"] and told["pairs"] + told["extractive"] >= ENOUGH * 700
+            for share in (1, 2):
+                asker = Asker(there.run, _config.load(there.config), "30-generate", print)
+                teacher = Teacher(Desk(asker, print), texts, lambda source, text: "files", ahead=False)
+                feed = prompts(cut, {one.key: "files" for one in cut}, 3, range(1))
+                found[share] = len(teacher.pairs(feed, 40, lambda pairs, share=share: len(pairs) // share))
+    assert ENOUGH * 40 <= found[1] < 2 * ENOUGH * 40 <= found[2]
 
 
 def test_no_question_is_sent_twice_and_the_judge_is_asked_while_the_teacher_teaches(taught):

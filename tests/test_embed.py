@@ -68,7 +68,9 @@ def test_the_filter_drops_what_an_embedding_finds_where_it_is_asked_to(tmp_path,
     fact["family"] = EXAMPLES[0]["family"]
     worded = example("qa.1", "pkg0.call_0", fact) | {"template": "qa.model-teach", "kind": "qa", "made": MADE}
     pair = changed(worded, question="Which effect does `pkg0.call_0` have, as a matter of fact?", id="e-00000000000a")
-    same = changed(pair, question="As a matter of fact, which effect does `pkg0.call_0` have?", id="e-00000000000b")
+    same = changed(
+        pair, question="Which effects are had by `pkg0.call_0`, and that as a matter of fact?", id="e-00000000000b"
+    )
     other = changed(pair, question="Which effect does `pkg0.call_9` have, as a matter of fact?", id="e-00000000000c")
     every = [*EXAMPLES, pair, same, other]
     for setting in (None, str(micro)):

@@ -133,7 +133,7 @@ def test_verdicts_of_no_use_are_left_out_and_counted(tmp_path: Path) -> None:
 
 def test_once_the_money_is_gone_what_was_judged_counts_and_the_rest_is_left_out(tmp_path: Path) -> None:
     price = {"input": 1.0, "output": 1.0}
-    there, server = evaluated(tmp_path, {"call": "fair judge"}, "judge", price=price, usd=0.012)
+    there, server = evaluated(tmp_path, {"call": "fair judge"}, "judge", price=price, usd=0.016)
     slices = verdict(there)["slices"]
     judged = [slices[name]["judged"] for name in ("taught", "unseen")]
     assert 1 < sum(one["n"] for one in judged) < N and sum(one["n"] + one["left_out"] for one in judged) == N

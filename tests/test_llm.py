@@ -13,8 +13,10 @@ import yaml
 
 from agents._ask import Asker, NoModel, NotReplayed, Unanswered
 from agents.models import call as calls
+from agents.models.aimd import FAILURES
 from agents.models.exchange import Exchange
 from agents.models.ledger import BudgetGone, Ledger, Limits, Tally
+from agents.models.pace import Pace
 from agents.models.profile import Price, Profile
 from agents.models.turn import ATTEMPTS, OUTAGE_SENDS, Turn
 from tests.asking import SERVICES, Asking, profile, question
@@ -409,6 +411,23 @@ def test_an_error_that_nobody_foresaw_leaves_nobody_waiting_for_its_money(tmp_pa
         with pytest.raises(BudgetGone):  # and no thread waits for what is held
             Turn(exchange, "2", call).reply()
     assert books.spent().usd == pytest.approx(0.1) and not server.heard
+
+
+def test_a_call_that_no_budget_has_room_for_ends_no_cooldown(tmp_path: Path) -> None:
+    one, now, stop = Profile("one", "http://127.0.0.1:1/v1", "m", price=Price(0, 1000)), [0.0], threading.Event()
+    call = calls.question("teacher", "one", "m", [{"role": "user", "content": "?"}], {"max_tokens": 100})
+    exchange = Exchange({"one": one}, {}, Ledger(tmp_path, Limits({"usd": 0.05})), stop)
+    pace = exchange.paces["one"] = Pace(8, clock=lambda: now[0], random=lambda: 0.0)
+    for _ in range(FAILURES):
+        assert pace.enter(stop)
+        pace.leave("failed")
+    first = pace.cooling_s()
+    now[0] += first
+    with pytest.raises(BudgetGone):
+        Turn(exchange, "1", call).reply()
+    assert pace.enter(stop)
+    pace.leave("failed")
+    assert pace.cooling_s() == 2 * first
 
 
 def test_a_goal_that_gives_no_money_has_no_key_read(tmp_path: Path) -> None:

@@ -68,3 +68,11 @@ def test_a_server_that_is_asked_too_much_or_wrongly_is_not_down(kind: str) -> No
     for _ in range(2 * IN_A_ROW):
         reach.failed(LOCAL, Failure(kind, "local: 429: later", 429))  # type: ignore[arg-type]
     assert reach.down() == {}
+
+
+def test_a_wait_that_a_server_asks_for_is_told_once_it_is_long() -> None:
+    reach = Reach()
+    reach.failed(LOCAL, Failure("busy", "local: 429: later", 429, 20.0, sent=False))
+    assert reach.down() == {}
+    reach.failed(LOCAL, Failure("busy", "local: 429: it wants to be left alone for 9e+09 s", 429, 3600.0, sent=False))
+    assert reach.down() == {"local": f"{LOCAL.endpoint} gives no answers (429: it wants to be left alone for 9e+09 s)"}

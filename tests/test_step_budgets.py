@@ -4,16 +4,26 @@ import json
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
 
-from agents import _config
+from agents import _budget, _config
 from agents._supervise import Child, Program
+from agents.models.ledger import BudgetGone, Ledger
+from agents.models.profile import Price
 from bus.run import Run
 from tests import modelled, small, tiny
 from tests.processes import ROOT
 from tests.scripted.fixture import Scripted
+
+
+def supervise_command() -> ModuleType:
+    loader = SourceFileLoader("supervise_command", str(ROOT / "bin" / "supervise"))
+    module = module_from_spec(spec_from_loader(loader.name, loader))
+    loader.exec_module(module)
+    return module
 
 
 def budget(config: Path, step: str, **limits: float) -> None:
@@ -40,12 +50,9 @@ def test_another_step_s_budget_is_its_own(tmp_path: Path) -> None:
 
 
 def test_gpu_time_of_replies_and_of_the_try_at_work_count_together(tmp_path: Path) -> None:
-    loader = SourceFileLoader("supervise_command", str(ROOT / "bin" / "supervise"))
-    module = module_from_spec(spec_from_loader(loader.name, loader))
-    loader.exec_module(module)
     folder = small.make(tmp_path / "runs", small.step("true"))
     budget(tmp_path / "config", "10-one", gpu_hours=1.0)
-    keeper = module.Keeper(Run(folder), _config.load(tmp_path / "config"))
+    keeper = supervise_command().Keeper(Run(folder), _config.load(tmp_path / "config"))
     child = Child(Program("10-one", ["true"]), beat={"claim": "r2", "age_s": 1.0, "gpu_s": 1900.0})
     earlier = {("10-one", 1): {"gpu_s": 1800.0, "seconds": 1.0}, ("20-two", 1): {"gpu_s": 9000.0, "seconds": 1.0}}
     limits = {"gpu_hours": 1.0}
@@ -53,6 +60,29 @@ def test_gpu_time_of_replies_and_of_the_try_at_work_count_together(tmp_path: Pat
     assert keeper.step_gone(child, {}, limits) == ""
     child.beat["claim"] = None  # it rests
     assert keeper.step_gone(child, earlier, limits) == ""
+
+
+def test_dollars_of_a_step_are_those_of_its_gpu_time_and_of_its_model_calls(tmp_path: Path) -> None:
+    folder = small.make(tmp_path / "runs", small.step("true"))
+    infra = {"usd_per_gpu_hour": 2.0, "budget": {"steps": {"10-one": {"usd": 3.0}}}}
+    (tmp_path / "config" / "infra.yaml").write_text(yaml.safe_dump(infra))
+    (folder / "llm").mkdir(exist_ok=True)
+    run, config = Run(folder), _config.load(tmp_path / "config")
+    keeper = supervise_command().Keeper(run, config)
+    child = Child(Program("10-one", ["true"]), beat={"claim": "r2", "age_s": 1.0, "gpu_s": 1800.0})
+    earlier = {("10-one", 1): {"gpu_s": 0.0, "seconds": 1.0, "usd": 1.5}, ("20-two", 1): {"usd": 9.0}}
+    limits = {"usd": 3.0}
+    assert keeper.step_gone(child, earlier, limits) == ""
+    limit, price, most = _budget.call_limits(run, config), Price(0, 1_000_000), (0, 1)  # $1 a call
+    for step in ("10-one", "20-two"):
+        books = Ledger(folder / "llm", limit, lambda step: {"10-one": 1.5}.get(step, 0.0))
+        assert books.reserve("a", step, "p", price, most)
+        books.close()
+    again = Ledger(folder / "llm", limit, lambda step: {"10-one": 1.5}.get(step, 0.0))
+    with pytest.raises(BudgetGone, match=r"budget: steps.10-one.usd: 2.5 of 3 is spent or reserved"):
+        again.reserve("b", "10-one", "p", price, most)
+    keeper.calls.look()
+    assert keeper.step_gone(child, earlier, limits).startswith("budget: steps.10-one.usd: 3.5 spent of 3;")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +114,8 @@ def test_at_the_cap_the_run_goes_on_to_its_report_with_what_there_was(tmp_path: 
     assert rows and (run / "80-improve/outbox/r1/reply.json").exists()
     report = tiny.artifacts(run, "70-report")["report.md"].decode()
     chunks = told["chunks"]
-    assert f"{chunks['left_out']} of {chunks['all']} pieces of the sources were left out; budget: usd:" in report
+    left_out = chunks["all"] - chunks["answered"]
+    assert f"{left_out} of {chunks['all']} pieces of the sources were left out; budget: usd:" in report
     assert "calls were given up (budget)" in report
     ledger = [json.loads(line) for line in (run / "llm/ledger.jsonl").read_text().splitlines()]
     assert sum(line["usd"] or 0.0 for line in ledger if line["event"] == "settle") <= 0.02

@@ -79,7 +79,9 @@ def end_early(*_: object) -> None:
 
 def watch_parent(descriptor: int) -> None:
     """Wait until the other end of the pipe is closed, which the kernel does however the parent ends."""
-    select.select([descriptor], [], [])
+    closed = select.poll()  # not select(), which refuses a descriptor past 1,023
+    closed.register(descriptor, 0)  # the hang-up is always told
+    closed.poll()
     end_early()
     time.sleep(LAST_SECONDS)
     os._exit(STOPPED)

@@ -39,7 +39,10 @@ def answer(name: str) -> dict[str, Any]:
     told: dict[str, Any] = {"name": name, "library": root, "version": _version(root), "exists": False}
     if importlib.util.find_spec(root) is None:
         return told | {"missing": root}
-    thing, owner = _resolve(name)
+    try:
+        thing, owner = _resolve(name)
+    except ModuleNotFoundError as error:
+        return told | {"missing": error.name}
     if thing is _NOTHING:
         return told | {"found": sorted(set(_elsewhere(root, name.rpartition(".")[2])))}
     told |= {"exists": True, "is": _kin(thing, owner)}
@@ -55,11 +58,18 @@ _NOTHING = object()
 
 
 def _resolve(name: str) -> tuple[Any, Any]:
-    """Return (the thing, what it was found in) by the longest prefix that is a module."""
+    """Return (the thing, what it was found in) by the longest prefix that is a module.
+
+    Raises ModuleNotFoundError where a module needs a package that is not installed.
+    """
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
         try:
             thing: Any = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError as error:
+            if error.name and error.name.partition(".")[0] != parts[0]:
+                raise
+            continue
         except NOT_THERE:
             continue
         owner: Any = None
@@ -82,16 +92,16 @@ def _kin(thing: Any, owner: Any) -> list[str]:
 
 
 def _named(thing: Any) -> bool:
-    return isinstance(getattr(thing, "__name__", None), str)
+    return isinstance(getattr(thing, "__qualname__", None), str) and not isinstance(thing, ModuleType)
 
 
 def _canon(thing: Any) -> str:
     """Return library.Name, whatever module it lives in: modules move more often than names."""
-    return f"{(thing.__module__ or '').partition('.')[0]}.{thing.__qualname__}"
+    return f"{(getattr(thing, '__module__', None) or '').partition('.')[0]}.{thing.__qualname__}"
 
 
 def _signature(thing: Callable[..., Any], method: bool) -> dict[str, Any]:
-    """Return {parameters, open, positional, config, aliases}; `parameters` is null where Python cannot tell."""
+    """Return what a callable takes; `parameters` ({name: default as source}) is null where Python cannot tell."""
     try:
         found = inspect.signature(thing)
     except (ValueError, TypeError):
@@ -107,7 +117,7 @@ def _signature(thing: Callable[..., Any], method: bool) -> dict[str, Any]:
         "required": [one.name for one in named if one.default is one.empty],
         "positional": None if any(one.kind is one.VAR_POSITIONAL for one in listed) else [o.name for o in by_place],
         "open": any(one.kind is one.VAR_KEYWORD for one in listed),
-        "config": _config(found.parameters.get("args"), thing),
+        "configs": _configs(found.parameters.get("args"), thing),
         "aliases": dict(_aliases(thing)),
     }
 
@@ -118,14 +128,15 @@ def _default(one: inspect.Parameter) -> str | None:
     return repr(value) if value is None or isinstance(value, bool | int | float | str) else None
 
 
-def _config(args: inspect.Parameter | None, thing: Any) -> str | None:
-    """Return the public name of the config class that a trainer takes as `args`, e.g. trl.SFTConfig."""
+def _configs(args: inspect.Parameter | None, thing: Any) -> list[str]:
+    """Return the names of the classes that a trainer takes as `args`, its own first: trl.SFTConfig, then its base."""
     root = (getattr(thing, "__module__", "") or "").partition(".")[0]
+    found: dict[str, None] = {}
     for named in CONFIG.findall(str(args.annotation)) if args is not None else []:
-        public = f"{root}.{named.rpartition('.')[2]}"
-        if _resolve(public)[0] is not _NOTHING:
-            return public
-    return None
+        for public in (f"{library}.{named.rpartition('.')[2]}" for library in (root, named.partition(".")[0])):
+            if public.count(".") == 1 and public not in found and _resolve(public)[0] is not _NOTHING:
+                found[public] = None
+    return sorted(found, key=lambda one: not one.startswith(f"{root}."))
 
 
 def _aliases(thing: Any) -> Iterator[tuple[str, str]]:

@@ -1,1 +1,1 @@
-"""Screen examples, set the exam apart and look for leaks, for filter; imports nothing upward."""
+"""Screen examples, have them judged, set the exam apart, look for leaks: for filter; imports `asking`, the runtime."""

@@ -9,13 +9,14 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from math import ceil, floor
+from itertools import chain
+from math import ceil, floor, log
 
 Words = tuple[str, ...]
 
 GRAM = 8  # words; the run that DESIGN 10 compares exam and training by
 NEAR = 0.8  # Jaccard of letter trigrams: "Return the whole size" and "Returns the whole size" are above it
-SHARED = 4  # rare trigrams that two texts share before they are compared whole: one is shared by hundreds
+SHARED = 6  # rare trigrams that two texts share before they are compared whole: one is shared by hundreds
 NEAR_LETTERS = 12  # shorter texts are compared for equality: a letter more or less makes another name
 
 _WORD = re.compile(r"\w+")
@@ -87,10 +88,10 @@ class Near:
         self.texts = sorted(set(texts))
         self.sets = [letters(text) if len(" ".join(text)) >= NEAR_LETTERS else frozenset() for text in self.texts]
         self.count = Counter(member for members in self.sets for member in members)
-        self.holders: dict[str, list[int]] = defaultdict(list)
+        self.holders: dict[tuple[int, str], list[int]] = defaultdict(list)  # by size, roughly
         for number, members in enumerate(self.sets):
             for member in self.first(members):
-                self.holders[member].append(number)
+                self.holders[sizes(len(members))[1], member].append(number)
         self.equal = {text: number for number, text in enumerate(self.texts)}
 
     def first(self, members: frozenset[str]) -> list[str]:
@@ -107,12 +108,19 @@ class Near:
             own = letters(text)
             fewest, most = NEAR * len(own), len(own) / NEAR  # of a set that can be near enough at all
             need = min(SHARED, ceil(fewest - 1e-9))
-            shared = Counter(number for member in self.first(own) for number in self.holders.get(member, ()))
-            for number, hits in shared.items():
+            holders = (self.holders.get((size, one), ()) for one in self.first(own) for size in sizes(len(own)))
+            shared = Counter(chain.from_iterable(holders))
+            for number in [number for number, hits in shared.items() if hits >= need]:
                 other = self.sets[number]
-                if hits >= need and fewest <= len(other) <= most and jaccard(own, other) >= NEAR:
+                if fewest <= len(other) <= most and jaccard(own, other) >= NEAR:
                     found.add(number)
         return [self.texts[number] for number in sorted(found)]
+
+
+def sizes(count: int) -> tuple[int, int, int]:
+    """The classes of sizes that a nearly equal set may have, that of `count` itself in the middle."""
+    own = floor(log(count, 1 / NEAR))
+    return own - 1, own, own + 1
 
 
 def clusters(texts: Iterable[Words]) -> dict[Words, Words]:

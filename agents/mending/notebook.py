@@ -49,10 +49,10 @@ def _comment_out(lines: list[str], at: int) -> list[Change]:
     """Comment a line out, and those that its backslashes join to it."""
     changes = []
     goes_on = True
+    indent = lines[at - 1][: len(lines[at - 1]) - len(lines[at - 1].lstrip())]
     while goes_on and at <= len(lines):
         line = lines[at - 1]
         goes_on = line.rstrip().endswith("\\")
-        indent = line[: len(line) - len(line.lstrip())]
         # `pass`, because the line may be all that a block has; the mark of a joined line must not join its comment.
         lines[at - 1] = f"{indent}{SKIP}{line.strip().removesuffix(chr(92)).rstrip()}"
         changes.append(Change(at, f"commented out `{line.strip()[:60]}`", WHY))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field
+from itertools import combinations
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class Text:
         taken: list[Splice] = []
         changes: list[Change] = []
         for mend in mends:
-            if all(_apart(one, other) for one in mend.splices for other in taken):
+            own = all(_apart(one, other) for one, other in combinations(mend.splices, 2))
+            if own and all(_apart(one, other) for one in mend.splices for other in taken):
                 taken += [one for one in mend.splices if one not in taken]
                 changes += [Change(self.origin[one.line - 1], one.what, one.why) for one in mend.changes]
         return self._spliced(sorted(taken, key=lambda one: (one.start, one.end))), changes
@@ -117,6 +119,19 @@ def comma_after(text: Text, end: int) -> int | None:
         else:
             return None
     return None
+
+
+def without_all(text: Text, spans: list[tuple[int, int]], indexes: set[int]) -> list[Splice]:
+    """Return the splices that take several items out: neighbours go as one, or their commas would be taken twice."""
+    merged: list[tuple[int, int]] = []
+    runs: list[int] = []
+    for place, span in enumerate(spans):
+        if place in indexes and place - 1 in indexes:
+            merged[-1] = (merged[-1][0], span[1])
+        else:
+            merged.append(span)
+            runs += [len(merged) - 1] if place in indexes else []
+    return [without(text, merged, place) for place in runs]
 
 
 def without(text: Text, spans: list[tuple[int, int]], index: int) -> Splice:

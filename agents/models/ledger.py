@@ -7,6 +7,7 @@ sent; then `settle` with what it did cost. A reservation that nobody settled (it
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
@@ -23,6 +24,7 @@ from bus import files, locks
 NAME = "ledger.jsonl"
 EXTRA_TOKENS = 256  # that a chat template adds to the words of a question, and more than any known one does
 EXTRA_PER_MESSAGE = 16
+NOTHING = Tokens(0, 0, 0, True)  # of what was never worked on
 
 
 class Taken(Exception):
@@ -74,7 +76,7 @@ class Reservation:
 class Ledger:
     """The open books of one run; all methods may be called by many threads."""
 
-    def __init__(self, folder: Path, limits: Limits, other_usd: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(self, folder: Path, limits: Limits, other_usd: Callable[[str], float] = lambda step: 0.0) -> None:
         self.path, self.limits, self._other_usd = folder / NAME, limits, other_usd
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(self.path, flags, 0o644)
@@ -124,19 +126,19 @@ class Ledger:
             line = {"n": made.number, "event": "reserve", "call": call, "step": step, "profile": profile}
             self._write(files.canonical({**line, "usd": usd, "tokens": tokens}))
             self._open[made.number], self._written = made, made.number
-        try:
+        with contextlib.ExitStack() as otherwise:  # it is not sent, and must not keep others waiting for its money
+            otherwise.callback(self.settle, made, NOTHING, 0.0)
             self._sync(made.number)
-        except BaseException:  # it is not sent, and must not keep others waiting for its money
-            self.release(made)
-            raise
+            otherwise.pop_all()
         return made
 
     def settle(self, made: Reservation, tokens: Tokens | None, usd: float | None, how: str = "") -> None:
         """Say what an attempt cost, and `how` it ended.
 
-        `tokens` None: it was not answered but may be billed, and stays reserved in full. `usd` None: nobody knows its
-        price, or the server did not count; its reservation stays spent. It does so, too, where the disk takes no line:
-        then the next reservation fails, and the answer that was paid for is kept.
+        `tokens` NOTHING, with no dollars: it never reached the server, or was refused before any work. None: it was
+        not answered but may be billed, and stays reserved in full. `usd` None: nobody knows its price, or the server
+        did not count; its reservation stays spent. It does so, too, where the disk takes no line: then the next
+        reservation fails, and the answer that was paid for is kept.
         """
         used = tokens.input + tokens.output if tokens else made.tokens
         line: dict[str, Any] = {"n": made.number, "event": "settle", "call": made.call, "usd": usd, "tokens": used}
@@ -152,10 +154,6 @@ class Ledger:
                 usd, used = None, made.tokens
             self._spend(made.step, made.usd if usd is None else usd, used)
             self._changed.notify_all()
-
-    def release(self, made: Reservation, how: str = "") -> None:
-        """Give a reservation back: the attempt never reached the server, or was refused before any work."""
-        self.settle(made, Tokens(0, 0, 0, True), 0.0, how)
 
     def spent(self, step: str = "") -> Amount:
         """What is spent and reserved of a step, or of the run."""
@@ -178,7 +176,7 @@ class Ledger:
             for one in self._open.values():
                 if scope in ("", one.step):
                     held.add(one.usd, one.tokens)
-            used = {"usd": held.usd + (0.0 if scope else self._other_usd()), "tokens": held.tokens}
+            used = {"usd": held.usd + self._other_usd(scope), "tokens": held.tokens}
             for key, limit in limits.items():
                 if key in asked and used[key] + asked[key] > limit:
                     return (
@@ -241,6 +239,14 @@ class Tally:
             total.add(one.usd, one.tokens)
         for made in self.open.values():
             total.add(made["usd"], made["tokens"])
+        return total
+
+    def of(self, step: str) -> Amount:
+        """What is spent or reserved of a step, as of the last look."""
+        total = Amount(self.steps[step].usd, self.steps[step].tokens)
+        for made in self.open.values():
+            if made["step"] == step:
+                total.add(made["usd"], made["tokens"])
         return total
 
     def lines(self) -> Iterator[dict[str, Any]]:

@@ -11,14 +11,15 @@ import contextlib
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from agents.models import call as calls
 from agents.models import endpoint, structured
 from agents.models.aimd import How
-from agents.models.endpoint import Answer, Failure, Idle
+from agents.models.endpoint import Answer, Failure, Idle, Tokens
 from agents.models.exchange import Exchange, Wrong
-from agents.models.ledger import EXTRA_PER_MESSAGE, EXTRA_TOKENS, BudgetGone
+from agents.models.ledger import EXTRA_PER_MESSAGE, EXTRA_TOKENS, NOTHING, BudgetGone
 from agents.models.past import Past
 from agents.models.profile import Profile
 
@@ -187,29 +188,24 @@ class Turn:
             raise Stopping
         noted: dict[str, Any] = {"profile": profile.name, "model": profile.model, "status": None, "how": "broken"}
         noted |= {"said": "an error that nobody foresaw", "usd": None, "tokens": None}
+        used: Tokens | None = None
         began = time.monotonic()
         try:
             key = self.exchange.keys[profile.name]
             answer = endpoint.ask(session, profile, key, messages, parameters, schema, self.idle)
         except Failure as failure:
-            if failure.sent:
-                ledger.settle(books, None, None, failure.kind)
-            else:
-                ledger.release(books, failure.kind)
-            usd = None if failure.sent else 0.0
-            noted |= {"status": failure.status, "how": failure.kind, "said": str(failure), "usd": usd}
-            raise
-        except BaseException:  # or all would wait for its money, once the budget has no other
-            ledger.settle(books, None, None, "broken")
+            noted |= {"status": failure.status, "how": failure.kind, "said": str(failure)}
+            if not failure.sent:
+                used, noted["usd"] = NOTHING, 0.0
             raise
         else:
-            one = answer.tokens
-            usd = profile.price.usd(one.input, one.output, one.cached) if one.counted and profile.price else None
-            ledger.settle(books, one if one.counted else None, usd, answer.finish)
-            tokens = {"input": one.input, "output": one.output, "cached": one.cached, "counted": one.counted}
-            noted |= {"status": 200, "how": answer.finish, "said": "", "usd": usd, "tokens": tokens}
+            noted |= {"status": 200, "how": answer.finish, "said": "", "tokens": asdict(answer.tokens)}
+            if answer.tokens.counted:
+                one = used = answer.tokens
+                noted["usd"] = profile.price.usd(one.input, one.output, one.cached) if profile.price else None
             return answer
-        finally:
+        finally:  # however it ended: or all would wait for its money, once the budget has no other
+            ledger.settle(books, used, noted["usd"], noted["how"])
             self.past.attempts.append({**noted, "seconds": round(time.monotonic() - began, 3)})
 
 

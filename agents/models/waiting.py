@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from bus import files
 from bus.mailbox import Mailbox
 
-BESIDE = 16  # calls of a profile in hand that are read or written while the others are with its server
+BESIDE = 16  # calls of a profile in hand that are read already, and wait until one that may be paid for is answered
 
 
 class Waiting:

@@ -152,11 +152,19 @@ class Ahead:
     def facts(self) -> list[Fact]:
         return generate.facts_of(self.rows, self.texts, self.document["topics"])
 
-    def extractive(self, given: float | None = None) -> list[dict[str, Any]]:
-        """The examples that `generate` cuts from the sources beside `given` pairs of a model (None: all it wants)."""
+    @cached_property
+    def cut(self) -> list[dict[str, Any]]:
+        """The examples that `generate` cuts from the sources before it asks a model: as many as the exam needs."""
+        there = self.first(shares(self.goal.examples, self.scale)[1])
+        return self.first(self.goal.examples) if generate.lacking(there, self.scale) else there
+
+    def beside(self, taught: float) -> list[dict[str, Any]]:
+        """Those beside so many pairs of a model: more, where it gives less than its share."""
+        wanted = ceil(self.goal.examples - taught)
+        return self.first(wanted) if wanted > shares(self.goal.examples, self.scale)[1] else self.cut
+
+    def first(self, wanted: int) -> list[dict[str, Any]]:
         listed = frozenset(row["id"] for row in self.rows if row["origin"] in LISTED)
-        least = shares(self.goal.examples, self.scale)[1]
-        wanted = max(least, 0 if given is None else ceil(self.goal.examples - given))
         return generate.first(self.facts, listed, wanted, self.goal.seed, self.scale)
 
     def empty_judged(self) -> Question:

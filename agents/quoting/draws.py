@@ -13,14 +13,14 @@ from math import exp, sqrt
 from statistics import fmean
 
 from agents.quoting.exam import examined
-from agents.quoting.measured import Count, grows, measured, whole
+from agents.quoting.measured import grows, measured, whole
 from agents.quoting.plan import Amount, Plan
 from agents.quoting.rates import COMPARED, MAP, PAIRS, SCENARIOS, STUDY, Examined, Rates, prior
 from agents.quoting.sample import Sample, total
 
 DRAWS = 400  # of the bootstrap: the ends of an interval of 90% then move by a tenth of its width
 TRIM = 0.05  # of the draws beyond either end: an interval of 90%
-SOON, MORE, COUNT = 0.3, 0.1, 0.06  # of logarithms: what pilots were wrong by beside chance, in how soon a chunk is
+SOON, MORE, COUNT = 0.4, 0.2, 0.06  # of logarithms: what pilots were wrong by beside chance, in how soon a chunk is
 # told out, in how many pairs the other chunks give, in how many of these are judged
 BACK = 0.2  # of the draws: a profile that others stood in for in the pilot answers all that the run asks
 TIMES = 20  # a chunk of weight 1 is repeated, so that weights are told to a twentieth
@@ -28,10 +28,10 @@ TIMES = 20  # a chunk of weight 1 is repeated, so that weights are told to a twe
 Scenario = dict[str, Amount]  # by kind
 
 
-def by_pilot(plan: Plan, sample: Sample, families: Count) -> tuple[Scenario, list[Scenario]]:
-    """(the expected amounts, many draws of them) after a pilot; `families` counts the exam wordings of some pairs."""
+def by_pilot(plan: Plan, sample: Sample) -> tuple[Scenario, list[Scenario]]:
+    """(the expected amounts, many draws of them) after a pilot."""
     seed, ends = plan.ahead.goal.seed, [prior(place) for place in (0, 1, 2)]
-    base, mean = grows(sample, ends[1], families, seed), mean_pairs(sample)
+    base, mean = grows(sample, ends[1], plan.ahead.cut if sample.pairs else [], seed), mean_pairs(sample)
     (asked, _), *_ = plan.taught(measured(plan, sample, base, mean)) or [(0, 0.0)]
     sample = weighted(plan, sample, asked)
     base = replace(base, rich=measured(plan, sample, base, mean).rich)  # for a draw that has none of a sort
@@ -65,7 +65,7 @@ def as_first_asked(plan: Plan, sample: Sample, amounts: Scenario) -> Scenario:
 def with_exam(plan: Plan, sample: Sample, base: Rates, mean: float) -> Rates:
     """`base` with what the pilot's pairs add to the exam, and the plan with what is cut beside them."""
     (_, given), *_ = plan.taught(measured(plan, balanced(sample), base, mean)) or [(0, 0.0)]
-    plan.exam, made = examined(plan.ahead, plan.ahead.extractive(given), sample.pairs, sample.kept)
+    plan.exam, made = examined(plan.ahead, plan.ahead.beside(given), sample.pairs, sample.kept)
     return replace(base, made=made or base.made)
 
 

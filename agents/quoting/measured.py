@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from math import inf, log
 from statistics import fmean
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from agents.asking import scenarios
-from agents.exam.quality import same_question
 from agents.quoting.curve import Growth, Yield, how_far
 from agents.quoting.plan import ROLE, Plan
 from agents.quoting.rates import COMPARED, JUDGED, MAP, SCENARIOS, STUDY, Price, Rates
 from agents.quoting.sample import Sample, Sampled, Told, total
+from agents.quoting.waves import fresh, known_by
 from agents.teacher.mixture import mixed
 from agents.teacher.pair import Pair
 from agents.teacher.prompts import KINDS
@@ -27,8 +27,19 @@ from agents.teacher.prompts import KINDS
 SPLITS = 4  # of the sample into halves, by chance, that the growth is averaged over
 SEEN = frozenset({MAP, STUDY, SCENARIOS, JUDGED})  # kinds of which a pilot also sees what earlier answers put into them
 
-Count = Callable[[Sequence[Pair]], int]
 T = TypeVar("T")
+
+
+class Counts(NamedTuple):
+    """Of the pairs about some chunks: those that a judge hears, those that are taught, their exam wordings."""
+
+    chunks: int
+    heard: int
+    taught: int
+    exams: int
+
+
+GROW = (("taught", "chunks"), ("heard", "chunks"), ("exams", "taught"))  # each grows with the other
 
 
 def measured(plan: Plan, sample: Sample, base: Rates, mean: float) -> Rates:
@@ -95,24 +106,26 @@ def answering(plan: Plan, sample: Sample) -> dict[str, str]:
     return {kind: spoke[ROLE[kind]].most_common(1)[0][0] for kind in plan.kinds if spoke[ROLE[kind]]}
 
 
-def grows(sample: Sample, rates: Rates, families: Count, seed: int) -> Rates:
-    """`rates` with what the sample tells of how many different pairs and exam wordings more prompts give."""
+def grows(sample: Sample, rates: Rates, there: Sequence[dict[str, Any]], seed: int) -> Rates:
+    """`rates` with what the sample tells of how many pairs that are taught, judgements and exam wordings there are.
+
+    `there` are the examples that are cut from the sources: what they ask is asked nobody again.
+    """
     told = [one.pairs for one in whole(sample.chunks)]
-    every = [pair for own in told for pair in own]
-    if len(told) < 2 or not every:
+    if len(told) < 2 or not any(told):
         return rates
-    chance = random.Random(seed)
-    halves = [half for _ in range(SPLITS) for half in halved(told, chance)]
+    chance, known = random.Random(seed), known_by(there)
 
-    def given(count: Count) -> Yield:
-        def counted(chunks: Sequence[Sequence[Pair]]) -> int:
-            return count([pair for own in chunks for pair in own])
+    def counts(chunks: Sequence[Sequence[Pair]]) -> Counts:
+        pairs = fresh([pair for own in chunks for pair in own], known)
+        found = mixed(there, pairs, len(pairs), seed)
+        exams = sum(one["use"] == "exam" and "made" in one for one in found.examples)
+        return Counts(len(chunks), len(pairs), found.taught, exams)
 
-        return Yield(growth(halves, told, counted, len), end_of(told, count))
-
-    flat = [[pair for own in half for pair in own] for half in halves]
-    exams = growth(flat, every, families, questions)
-    return replace(rates, new=given(questions), apart=given(questions), exams=exams)
+    halves = [counts(half) for _ in range(SPLITS) for half in halved(told, chance)]
+    every, far = counts(told), end_of(told)
+    new, apart, exams = (growth(halves, every, *names) for names in GROW)
+    return replace(rates, new=Yield(new, far), apart=Yield(apart, far), exams=exams)
 
 
 def halved(listed: Sequence[T], chance: random.Random) -> tuple[list[T], list[T]]:
@@ -121,36 +134,21 @@ def halved(listed: Sequence[T], chance: random.Random) -> tuple[list[T], list[T]
     return mixed_up[: len(listed) // 2], mixed_up[len(listed) // 2 :]
 
 
-def end_of(chunks: Sequence[Sequence[Pair]], count: Count) -> float:
+def end_of(chunks: Sequence[Sequence[Pair]]) -> float:
     """How far chunks are from being told out (see Yield), from what one of the kinds gives and all of them."""
-    one = sum(count([pair for pair in own if pair.example["kind"] == kind]) for own in chunks for kind in KINDS)
-    every = sum(map(count, chunks))
+    one = sum(questions([pair for pair in own if pair.example["kind"] == kind]) for own in chunks for kind in KINDS)
+    every = sum(map(questions, chunks))
     return how_far(every * len(KINDS) / one) if one else inf
 
 
-def growth(
-    halves: Sequence[Sequence[T]],
-    every: Sequence[T],
-    count: Callable[[Sequence[T]], int],
-    size: Callable[[Sequence[T]], int],
-) -> Growth:
+def growth(halves: Sequence[Counts], every: Counts, count: str, size: str) -> Growth:
     """How a count grows with a size, from random halves to the whole: by a power of 0 to 1."""
-    half, of = (sum(map(what, halves)) / len(halves) for what in (count, size))
-    whole, seen = count(every), size(every)
-    power = log(whole / half) / log(seen / of) if half and whole and seen > of > 0 else 1.0
-    return Growth(whole / seen, float(seen), min(1.0, max(0.0, power)))
+    half, of = (fmean(getattr(one, what) for one in halves) for what in (count, size))
+    all, seen = getattr(every, count), getattr(every, size)
+    power = log(all / half) / log(seen / of) if half and all and seen > of > 0 else 1.0
+    return Growth(all / seen, float(seen), min(1.0, max(0.0, power))) if seen else Growth(0.0)
 
 
 def questions(pairs: Sequence[Pair]) -> int:
     """How many different questions pairs ask."""
-    return len({same_question(pair.example["question"]) for pair in pairs})
-
-
-def exam_wordings(plan: Plan, there: Sequence[dict[str, Any]]) -> Count:
-    """Counts the exam wordings that a sample of pairs gives beside the extractive examples `there`."""
-
-    def count(pairs: Sequence[Pair]) -> int:
-        made = mixed(there, pairs, len(pairs), plan.ahead.goal.seed).examples
-        return sum(one["use"] == "exam" and "made" in one for one in made)
-
-    return count
+    return len(fresh(pairs, frozenset()))

@@ -14,14 +14,12 @@ from agents import collect, research
 from agents._ask import Question
 from agents.asking import domain, preference
 from agents.exam import rubric
-from agents.exam.quality import same_question
 from agents.exam.scoring import judge_question
 from agents.quoting.ahead import Ahead
-from agents.quoting.curve import Seen
 from agents.quoting.plan import AGENT, ROLE, Plan
 from agents.quoting.rates import COMPARED, JUDGED, MAP, PAIRS, SCENARIOS, STUDY
 from agents.quoting.sample import Asks, Books, Listening, Sample, Told
-from agents.quoting.waves import Asked, Waves, evenly
+from agents.quoting.waves import Asked, Waves, evenly, fresh, known_by
 from agents.teacher.pair import Pair
 
 SHARE = 0.02  # of all calls
@@ -67,7 +65,7 @@ class Pilot:
         if JUDGED in self.plan.kinds:
             self.judged(ahead, found)
         if COMPARED in self.plan.kinds and not sample.stopped:
-            self.compared([one for one in ahead.extractive() if one["use"] == "exam" and not one["short"]])
+            self.compared([one for one in ahead.cut if one["use"] == "exam" and not one["short"]])
         for answers in sample.answers.values():  # whichever came first, the draws are the same
             answers.sort(key=lambda one: (one.bytes, one.input, one.output, one.id))
         return ahead, sample
@@ -100,7 +98,7 @@ class Pilot:
         own, sources = dict[str, list[Asked]](), {one.chunk.key: one.chunk.source for one in ahead.prompts}
         for one in waves.ask(room):
             own.setdefault(one.prompt.chunk.key, []).append(one)
-        sample.waves = Seen(waves.asked, waves.new)
+        sample.waves = waves.seen
         for key, found in own.items():
             if answers := [one.answer for one in found if one.answer]:
                 pairs = [pair for one in found for pair in one.pairs]
@@ -108,12 +106,10 @@ class Pilot:
         return sample.pairs
 
     def judged(self, ahead: Ahead, found: Sequence[Pair]) -> None:
-        """Ask the judge about some of the pairs, each once."""
-        asked: dict[str, Question] = {}  # as the run asks: about the first pair of several with one question
-        for pair in found:
-            asked.setdefault(same_question(pair.example["question"]), judge_question(pair.example, ahead.texts))
+        """Ask the judge about some of the pairs that the run will ask it about."""
         left = self.wanted - self.sample.asked.total()
-        said = self.ask(JUDGED, evenly(list(asked.values()), left, ahead.goal.seed, JUDGED))
+        some = evenly(fresh(found, known_by(ahead.cut)), left, ahead.goal.seed, JUDGED)
+        said = self.ask(JUDGED, [judge_question(one.example, ahead.texts) for one in some])
         self.sample.judged = sum(one is not None for one in said)
         self.sample.failed = sum(one is not None and rubric.fault(one) is not None for one in said)
 

@@ -129,7 +129,7 @@ class Plan:
     @cached_property
     def exam(self) -> Examined:
         """What the pairs that are cut from the sources give the exam."""
-        return examined(self.ahead, self.ahead.extractive())[0]
+        return examined(self.ahead, self.ahead.cut)[0]
 
     # -- how many -------------------------------------------------------------------------------------------
 

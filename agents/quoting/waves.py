@@ -6,15 +6,17 @@ asked whole. Of the first that has none, some chunks are asked about, in all kin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, TypeVar
 
 from agents.exam.quality import same_question
 from agents.quoting.ahead import Ahead
+from agents.quoting.curve import NONE_SEEN, Seen
 from agents.quoting.sample import Listening, Sampled
 from agents.teacher.distil import ENOUGH, Teacher
+from agents.teacher.mixture import mixed
 from agents.teacher.pair import Pair
 from agents.teacher.prompts import KINDS, PAIRS, Prompt
 from agents.teacher.wording import rank
@@ -43,20 +45,19 @@ class Desk:
 
 @dataclass
 class Waves:
-    """Asks a teacher; `listening` makes who notes what the answers to one wave took. `asked` are whole waves."""
+    """Asks a teacher; `listening` makes who notes what the answers to one wave took. `seen` is of whole waves."""
 
     ahead: Ahead
     listening: Callable[[], Listening]
     say: Callable[..., None]
-    asked: int = 0  # prompts of waves that were asked whole
-    new: int = 0  # different questions of the pairs that hold in these
+    seen: Seen = NONE_SEEN
 
     def ask(self, room: int) -> Iterator[Asked]:
         """Ask about `room` prompts, fewer where the run needs no more; an answer comes with its wave."""
-        ahead, known = self.ahead, set[str]()
+        ahead, told = self.ahead, list[Pair]()
         feed = ahead.prompts[: len(KINDS) * len({one.chunk.key for one in ahead.prompts})]  # each chunk's first sample
-        while room > 0 and len(known) < ENOUGH * ahead.wanted:
-            wave = feed[self.asked :][: ceil((ahead.wanted - len(known)) / PAIRS)]
+        while room > 0 and self.seen.new < ENOUGH * ahead.wanted:
+            wave = feed[self.seen.prompts :][: ceil((ahead.wanted - self.seen.new) / PAIRS)]
             whole = len(wave) <= room and not ahead.has_tools("collect")
             if not whole:
                 wave = self.spread(wave[: ceil(SURE * len(wave))] if ahead.has_tools("collect") else wave, room)
@@ -66,14 +67,15 @@ class Waves:
             yield from found
             if not whole or any(one.answer is None for one in found):
                 return
-            known |= {same_question(pair.example["question"]) for one in found for pair in one.pairs}
-            self.asked, self.new, room = self.asked + len(wave), len(known), room - len(wave)
+            told = fresh([*told, *(pair for one in found for pair in one.pairs)], frozenset())
+            taught = mixed(ahead.cut, told, ahead.wanted, ahead.goal.seed).taught
+            self.seen, room = Seen(self.seen.prompts + len(wave), taught), room - len(wave)
 
     def answered(self, wave: list[Prompt]) -> list[Asked]:
         self.say(f"asking teacher {len(wave)} times about chunks")
         listening = self.listening()
         teacher = Teacher(Desk(listening, self.say), self.ahead.texts, self.ahead.topic, ahead=False)
-        found = teacher.asked(wave, self.new)
+        found = teacher.asked(wave, self.seen.new)
         return [Asked(one, listening.places.get(at), found.get(at, [])) for at, one in enumerate(wave)]
 
     def spread(self, wave: Sequence[Prompt], room: int) -> list[Prompt]:
@@ -86,6 +88,18 @@ class Waves:
     def place(self, prompt: Prompt) -> tuple[Any, ...]:
         source = prompt.chunk.source
         return self.ahead.sorts[source], source, len(prompt.chunk.text), prompt.chunk.key
+
+
+def fresh(pairs: Iterable[Pair], known: frozenset[str]) -> list[Pair]:
+    """The first pair of each question that is not known, as questions are compared: of these a judge is asked."""
+    found: dict[str, Pair] = {}
+    for pair in pairs:
+        found.setdefault(same_question(pair.example["question"]), pair)
+    return [pair for question, pair in found.items() if question not in known]
+
+
+def known_by(examples: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    return frozenset(same_question(one["question"]) for one in examples)
 
 
 def by_chunk(prompts: Sequence[Prompt]) -> list[list[Prompt]]:

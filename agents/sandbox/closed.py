@@ -112,8 +112,10 @@ def _watched(child: subprocess.Popen[bytes], limits: Limits) -> tuple[str, bool,
     kept, end, cut = bytearray(), time.monotonic() + limits.seconds, False
     timed_out = False
     with child.stdout as stream:
+        output = select.poll()  # not select(), which refuses a descriptor past 1,023
+        output.register(stream, select.POLLIN)
         try:
-            while select.select([stream], [], [], max(0.0, end - time.monotonic()))[0]:
+            while output.poll(1000 * max(0.0, end - time.monotonic())):
                 if not (piece := os.read(stream.fileno(), PIECE)):
                     break
                 kept += piece

@@ -1,1 +1,1 @@
-"""Cut facts from sources and put questions to them, for generate; imports exam.near and nothing upward."""
+"""Cut facts from sources, ask a model for pairs, and mix both, for generate; imports `exam`, `asking`, the runtime."""
