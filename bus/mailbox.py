@@ -84,6 +84,7 @@ class Mailbox:
         hold: Path | None = None,
         durable: bool = True,
     ) -> None:
+        self._fds: list[int] = []  # opened once, and no link: what is swapped for one later leads nowhere
         self.folder, self.name, self.folders, self.durable = Path(folder), Path(folder).name, folders, durable
         self.request_schema, self.reply_schema, self.tries, self.hold = request, reply, tries, hold
         self.end = "" if folders else ".json"  # of a reply's name
@@ -92,7 +93,6 @@ class Mailbox:
         self._not_before: dict[str, float] = {}  # ID -> this process's monotonic clock
         self.unsettled: dict[str, tuple[str, float]] = {}  # ID -> what is wrong and may pass, when first seen
         self.doubted: set[str] = set()  # answered IDs whose requests this process leaves where they are
-        self._fds: list[int] = []  # opened once, and no link: what is swapped for one later leads nowhere
         try:
             for part in PARTS:
                 if part == PARTS[-1] and durable and not (self.folder / part).exists():
@@ -111,6 +111,8 @@ class Mailbox:
         while self._fds:
             with contextlib.suppress(OSError):  # closed all the same
                 os.close(self._fds.pop())
+
+    __del__ = close  # as an open file does
 
     def put(self, id: str, document: dict[str, Any]) -> bool:
         """Ask. True if this call put it there, False if the same was asked before; Conflict if something else was."""

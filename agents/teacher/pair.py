@@ -19,6 +19,7 @@ from agents.teacher.spans import find
 LONGEST_SPAN = 600  # characters; a longer one would "prove" anything that the chunk is about
 LONGEST_ANSWER = 120  # words; longer ones are lists or essays, and a row of training would be cut
 LONGEST_QUESTION = 600  # characters; with its answer it must fit into a row of training, and people type less
+LONGEST_DETAIL = 300  # characters of what exactly was found, which may quote a word of any length
 
 _SPEAKS_OF_ITSELF = re.compile(
     r"\b(?:the|this|given|provided) (?:text|source|passage|excerpt|part|section|documentation|context|snippet)\b"
@@ -63,7 +64,7 @@ class LeftOut:
     def row(self) -> dict[str, Any]:
         """left-out.v1."""
         told = {"question": line(self.question, LONGEST_QUESTION), "call": self.call, "reason": self.reason}
-        return {"schema": "left-out.v1", "id": self.id, **told, "detail": self.detail}
+        return {"schema": "left-out.v1", "id": self.id, **told, "detail": line(self.detail, LONGEST_DETAIL)}
 
 
 def checked(
