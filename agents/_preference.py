@@ -61,7 +61,7 @@ def verdicts(job: Any, questions: list[Question]) -> tuple[dict[int, dict[str, A
         elif isinstance(answer, Unanswered) or answer["error"]:
             useless += 1
         else:
-            found[place] = answer
+            found[place] = {key: answer[key] for key in ("parsed", "profile", "model")}  # not the question again
     return found, useless
 
 
